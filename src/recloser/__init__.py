@@ -1,0 +1,1 @@
+"""recloser: a circuit breaker for everything an LLM agent depends on."""

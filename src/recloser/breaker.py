@@ -1,0 +1,370 @@
+"""The circuit for ordinary code: one breaker, and a registry of them.
+
+A breaker holds one `Circuit` value and swaps it under a lock; events are told after the lock is left, in the order of
+the commits. What it decides is decided in `core/circuit.py`.
+"""
+
+import random
+import sys
+import threading
+import time
+import traceback
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from recloser.core import circuit as machine
+from recloser.core.circuit import Circuit, CircuitSettings, CircuitState, Denied, Permit, Step
+from recloser.core.errors import CircuitOpenError
+from recloser.core.events import Event
+from recloser.core.failure import Failure, FailureKind
+from recloser.ports import Clock, Emit
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitSnapshot:
+    """A breaker at one moment. Times are on the breaker's monotonic clock, durations in seconds."""
+
+    name: str
+    state: CircuitState
+    generation: int
+    seq: int
+    failures: int
+    opened_at: float | None
+    open_until: float | None
+    retry_after: float | None
+    cooldown: float
+    open_count: int
+    calls: int
+    admitted: int
+    succeeded: int
+    failed: int
+    ignored: int
+    cancelled: int
+    stale: int
+    live: int
+    denied: int
+    last_kind: FailureKind | None
+    reason: str
+
+
+class HeldPermit:
+    """A permit that is out: settle it exactly once. Leaving a `with` block settles it too."""
+
+    __slots__ = ("_breaker", "_permit", "settled")
+
+    def __init__(self, breaker: "CircuitBreaker", permit: Permit) -> None:
+        self._breaker = breaker
+        self._permit = permit
+        self.settled = False
+
+    def succeed(self) -> None:
+        """The call went well."""
+        if self._settle():
+            self._breaker._succeeded(self._permit)
+
+    def fail(self, failure: Failure) -> None:
+        """The call failed, and this circuit is charged with it."""
+        if self._settle():
+            self._breaker._failed(self._permit, failure)
+
+    def ignore(self) -> None:
+        """The outcome says nothing about this circuit's health."""
+        if self._settle():
+            self._breaker._returned(self._permit, "ignored")
+
+    def cancel(self) -> None:
+        """The caller gave up: the permit is free again at once, and that is no verdict."""
+        if self._settle():
+            self._breaker._returned(self._permit, "cancelled")
+
+    def _settle(self) -> bool:
+        first, self.settled = not self.settled, True
+        return first
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.succeed()
+        else:
+            self.cancel()
+
+
+class CircuitBreaker:
+    """One circuit, safe across threads and asyncio tasks."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: CircuitSettings | None = None,
+        *,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        listeners: Iterable[Emit] = (),
+        circuit: Circuit | None = None,
+        on_change: Callable[[str, Circuit], None] | None = None,
+    ) -> None:
+        self.name = name
+        self.settings = settings or CircuitSettings()
+        self._clock = clock or SystemClock()
+        self._rng = rng or random.Random()  # noqa: S311 - spreads cooldowns, keeps no secret
+        self._listeners = tuple(listeners)
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._circuit = circuit or Circuit()
+        self._outbox: deque[Event] = deque()
+        self._emitting = threading.Lock()
+        self._counts = dict.fromkeys(
+            ("admitted", "succeeded", "failed", "ignored", "cancelled", "stale", "denied", "opened"), 0
+        )
+
+    @property
+    def state(self) -> CircuitState:
+        """Where the circuit stands. Reading it changes nothing."""
+        return self._circuit.state
+
+    @property
+    def forgettable(self) -> bool:
+        """Whether nothing would be lost with this breaker: closed, without failures, no call in flight."""
+        return self._circuit.state is CircuitState.CLOSED and not self._circuit.failures and not self._live
+
+    @property
+    def _live(self) -> int:
+        counts = self._counts
+        return counts["admitted"] - counts["succeeded"] - counts["failed"] - counts["ignored"] - counts["cancelled"]
+
+    def denial(self) -> Denied | None:
+        """Why the next call would be refused, or None. Changes nothing."""
+        circuit = self._circuit
+        if circuit.state is CircuitState.CLOSED:
+            return None
+        return machine.denial(circuit, self.settings, self._clock.monotonic())
+
+    def acquire(self) -> HeldPermit:
+        """A permit for one call; CircuitOpenError if the circuit refuses."""
+        with self._lock:
+            step, answer = machine.admit(self._circuit, self.settings, self.name, self._clock.monotonic())
+            self._commit(step)
+            self._counts["denied" if isinstance(answer, Denied) else "admitted"] += 1
+        self._tell()
+        if isinstance(answer, Denied):
+            raise CircuitOpenError(self.name, answer.state, answer.retry_after, answer.reason)
+        return HeldPermit(self, answer)
+
+    def force_open(self, for_: float | None = None, *, reason: str = "by hand") -> None:
+        """Refuse every call for `for_` seconds, or until reset."""
+        self._change(lambda c, now: machine.force_open(c, self.name, now, duration=for_, reason=reason))
+
+    def disable(self, *, reason: str = "by hand") -> None:
+        """Let every call pass and count nothing, until reset."""
+        self._change(lambda c, _now: machine.disable(c, self.name, reason=reason))
+
+    def reset(self, *, reason: str = "by hand") -> None:
+        """Close the circuit and forget its failures. Counters stay."""
+        self._change(lambda c, now: machine.reset(c, self.name, now, reason=reason))
+
+    def snapshot(self) -> CircuitSnapshot:
+        """The breaker at one moment. Changes nothing."""
+        with self._lock:
+            return self._snapshot(self._clock.monotonic())
+
+    def _snapshot(self, now: float) -> CircuitSnapshot:
+        circuit, counts = self._circuit, self._counts
+        refused = machine.denial(circuit, self.settings, now)
+        return CircuitSnapshot(
+            name=self.name, state=circuit.state, generation=circuit.generation, seq=circuit.seq,
+            failures=circuit.failures, opened_at=circuit.opened_at, open_until=circuit.open_until,
+            retry_after=refused.retry_after if refused else None, cooldown=circuit.cooldown,
+            open_count=counts["opened"], calls=counts["admitted"] + counts["denied"], admitted=counts["admitted"],
+            succeeded=counts["succeeded"], failed=counts["failed"], ignored=counts["ignored"],
+            cancelled=counts["cancelled"], stale=counts["stale"], live=self._live, denied=counts["denied"],
+            last_kind=circuit.last_kind, reason=circuit.reason,
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        return f"<CircuitBreaker {self.name!r} {self._circuit.state}>"
+
+    def _succeeded(self, permit: Permit) -> None:
+        circuit = self._circuit
+        if circuit.state is CircuitState.CLOSED and not circuit.failures and permit.generation == circuit.generation:
+            self._count("succeeded")  # the everyday case: nothing to decide
+            return
+        self._settled(permit, "succeeded", lambda c, now: machine.succeed(c, self.settings, permit, self.name, now))
+
+    def _failed(self, permit: Permit, failure: Failure) -> None:
+        rand = self._rng.random()
+        self._settled(
+            permit,
+            "failed",
+            lambda c, now: machine.fail(c, self.settings, permit, failure, self.name, now, rand=rand),
+        )
+
+    def _returned(self, permit: Permit, outcome: str) -> None:
+        self._settled(permit, outcome, lambda c, _now: machine.give_back(c, permit))
+
+    def _settled(self, permit: Permit, outcome: str, change: Callable[[Circuit, float], Step]) -> None:
+        with self._lock:
+            self._counts[outcome] += 1
+            self._counts["stale"] += permit.generation != self._circuit.generation
+            self._commit(change(self._circuit, self._clock.monotonic()))
+        self._tell()
+
+    def _change(self, change: Callable[[Circuit, float], Step]) -> None:
+        with self._lock:
+            self._commit(change(self._circuit, self._clock.monotonic()))
+        self._tell()
+
+    def _count(self, outcome: str) -> None:
+        with self._lock:
+            self._counts[outcome] += 1
+
+    def _commit(self, step: Step) -> None:
+        """Make a step the present. The lock is held."""
+        if step.circuit is self._circuit:
+            return
+        self._counts["opened"] += step.circuit.opened_at != self._circuit.opened_at
+        self._circuit = step.circuit
+        self._outbox.extend(step.events)
+        if self._on_change is not None:
+            self._on_change(self.name, step.circuit)
+
+    def _tell(self) -> None:
+        """Give the outbox to the listeners, in commit order. The lock is not held.
+
+        Whoever tells already takes along what others commit meanwhile, so nobody waits and nothing is overtaken.
+        """
+        while self._outbox and self._emitting.acquire(blocking=False):
+            try:
+                while self._outbox:
+                    event = self._outbox.popleft()
+                    for listener in self._listeners:
+                        _heard(listener, event)
+            finally:
+                self._emitting.release()
+
+
+_reported: set[int] = set()
+
+
+def _heard(listener: Emit, event: Event) -> None:
+    """Call a listener; what it raises is reported once on stderr and changes nothing."""
+    try:
+        listener(event)
+    except Exception:  # noqa: BLE001 - a listener is a stranger; whatever it raises must not reach the caller
+        if id(listener) not in _reported:
+            _reported.add(id(listener))
+            print(f"recloser: the listener {listener!r} raised; this is reported once:", file=sys.stderr)  # noqa: T201
+            traceback.print_exc()
+
+
+@dataclass(frozen=True, slots=True)
+class BreakersSnapshot:
+    """Every breaker of a registry at one moment."""
+
+    circuits: Mapping[str, CircuitSnapshot]
+
+    @property
+    def open(self) -> tuple[str, ...]:
+        """The names of the circuits that would refuse a call."""
+        refusing = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
+        return tuple(n for n, c in self.circuits.items() if c.state in refusing and c.open_until != c.opened_at)
+
+
+class Breakers:
+    """A breaker per name, made when it is first asked for.
+
+    Bounded: past `max_size`, the least recently used breakers that hold no news (closed, no failures, no call in
+    flight) are forgotten; one that is open never is.
+    """
+
+    def __init__(
+        self,
+        settings: CircuitSettings | None = None,
+        *,
+        settings_for: Callable[[str], CircuitSettings] | None = None,
+        max_size: int = 10_000,
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+        listeners: Iterable[Emit] = (),
+        circuits: Mapping[str, Circuit] | None = None,
+        on_change: Callable[[str, Circuit], None] | None = None,
+    ) -> None:
+        self._default = settings or CircuitSettings()
+        self._settings_for = settings_for or (lambda _name: self._default)
+        self._max_size = max_size
+        self._clock = clock or SystemClock()
+        self._rng = rng or random.Random()  # noqa: S311 - spreads cooldowns, keeps no secret
+        self._listeners = tuple(listeners)
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._breakers: OrderedDict[str, CircuitBreaker] = OrderedDict()
+        for name, circuit in (circuits or {}).items():
+            self._breakers[name] = self._made(name, circuit)
+
+    def __getitem__(self, name: str) -> CircuitBreaker:
+        breaker = self._breakers.get(name)
+        if breaker is None:
+            with self._lock:
+                breaker = self._breakers.get(name)
+                if breaker is None:
+                    breaker = self._breakers[name] = self._made(name, None)
+                    self._forget_some()
+        return breaker
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._breakers
+
+    def denial(self, name: str) -> Denied | None:
+        """Why the circuit of that name would refuse the next call, or None. Makes no breaker."""
+        breaker = self._breakers.get(name)
+        return None if breaker is None else breaker.denial()
+
+    def acquire_all(self, names: Iterable[str]) -> tuple[HeldPermit, ...]:
+        """A permit of every circuit, or CircuitOpenError and none."""
+        held: list[HeldPermit] = []
+        try:
+            for name in names:
+                held.append(self[name].acquire())  # noqa: PERF401 - what was taken must be given back
+        except CircuitOpenError:
+            for permit in held:
+                permit.cancel()
+            raise
+        return tuple(held)
+
+    def snapshot(self) -> BreakersSnapshot:
+        """Every breaker at one moment. Changes nothing."""
+        now = self._clock.monotonic()
+        with self._lock:
+            breakers = list(self._breakers.values())
+        return BreakersSnapshot({breaker.name: breaker._snapshot(now) for breaker in breakers})
+
+    def _made(self, name: str, circuit: Circuit | None) -> CircuitBreaker:
+        return CircuitBreaker(
+            name,
+            self._settings_for(name),
+            clock=self._clock,
+            rng=self._rng,
+            listeners=self._listeners,
+            circuit=circuit,
+            on_change=self._on_change,
+        )
+
+    def _forget_some(self) -> None:
+        """Forget the oldest breakers without news. The lock is held."""
+        if len(self._breakers) <= self._max_size:
+            return
+        for name in [n for n, b in list(self._breakers.items())[: self._max_size // 10 + 1] if b.forgettable]:
+            del self._breakers[name]

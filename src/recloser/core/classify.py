@@ -1,0 +1,282 @@
+"""From what a provider answered to what it means: one table, read from the top.
+
+The table is CONTRACT section 5 as data. Rows are tried in three rounds: distinctive error types and words first
+(they are more precise than a status: "credit balance is too low" comes as a 400), then the status, then the general
+error types, which only count where there is no failing status, as in an error event inside a stream.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from recloser.core.failure import Effect, Failure, FailureKind, Scope, Then
+from recloser.core.hints import retry_after
+
+HOLDABLE_HINT = 60.0
+"""Up to this many seconds a 429's hint is a rate limit of the model; beyond, a quota of the account."""
+RESOURCES_OPEN_FOR = 120.0
+NOT_FOUND_OPEN_FOR = 300.0
+_MESSAGE_LIMIT = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of the table: what is seen, and what it means."""
+
+    seen: str
+    kind: FailureKind
+    scope: Scope
+    effect: Effect
+    then: Then = Then.NEXT_TARGET
+    opens_for: float | None = None
+    until_proven: bool = False
+    statuses: frozenset[int] = frozenset()
+    types: frozenset[str] = frozenset()
+    """Distinctive values of the error's `type`, `code`, `status` or `reason`, in lower case."""
+    general_types: frozenset[str] = frozenset()
+    words: re.Pattern[str] | None = None
+    words_need: frozenset[int] = field(default=frozenset())
+    """Statuses (hundreds count as their class) under which `words` may decide; empty: any."""
+
+    def failure(self, *, status: int | None = None, message: str = "") -> Failure:
+        """The failure this row stands for."""
+        return Failure(
+            kind=self.kind, scope=self.scope, effect=self.effect, then=self.then, retry_after=self.opens_for,
+            until_proven=self.until_proven, status=status, message=message,
+        )  # fmt: skip
+
+
+def _any(*values: str) -> frozenset[str]:
+    return frozenset(values)
+
+
+def _says(*patterns: str) -> re.Pattern[str]:
+    return re.compile("|".join(patterns), re.IGNORECASE)
+
+
+UNREACHABLE = Row(
+    seen="refused, reset, DNS, TLS, connect timeout",
+    kind=FailureKind.UNREACHABLE, scope=Scope.ENDPOINT, effect=Effect.COUNTS,
+)  # fmt: skip
+TIMEOUT = Row(
+    seen="no first token, idle stream, total time",
+    kind=FailureKind.TIMEOUT, scope=Scope.MODEL, effect=Effect.COUNTS, types=_any("timeout_error"),
+)  # fmt: skip
+RATE_LIMITED = Row(
+    seen="429 with no hint",
+    kind=FailureKind.RATE_LIMITED, scope=Scope.MODEL, effect=Effect.COUNTS,
+    statuses=frozenset({429}),
+    types=_any("rate_limit_error", "rate_limit_exceeded", "too_many_requests", "resource_exhausted"),
+)  # fmt: skip
+QUOTA = Row(
+    seen="429 with a longer hint, usage limit, anthropic-ratelimit-unified-*, resetsAt",
+    kind=FailureKind.QUOTA, scope=Scope.ACCOUNT, effect=Effect.OPENS,
+    types=_any("usage_limit_reached", "usage_limit_exceeded", "usage_not_included"),
+    words=_says(r"usage limit", r"limit reached.{0,40}resets?", r"hit your .{0,30}limit", r"(weekly|five.hour|5.hour) limit"),
+    words_need=frozenset({429, 403}),
+)  # fmt: skip
+BILLING = Row(
+    seen="402, insufficient_quota, credit balance too low",
+    kind=FailureKind.BILLING, scope=Scope.ACCOUNT, effect=Effect.OPENS, until_proven=True,
+    statuses=frozenset({402}),
+    types=_any(
+        "insufficient_quota", "billing_error", "billing_hard_limit_reached", "billing_not_active",
+        "insufficient_balance", "insufficient_credits", "payment_required",
+    ),
+    words=_says(r"credit balance is too low", r"insufficient (credits|balance|funds)", r"exceeded your current quota"),
+    words_need=frozenset({400, 402, 403, 429}),
+)  # fmt: skip
+AUTH = Row(
+    seen="401 403",
+    kind=FailureKind.AUTH, scope=Scope.ACCOUNT, effect=Effect.OPENS, until_proven=True,
+    statuses=frozenset({401, 403}),
+    types=_any(
+        "authentication_error", "permission_error", "invalid_api_key", "api_key_invalid", "permission_denied",
+        "unauthenticated", "account_deactivated",
+    ),
+)  # fmt: skip
+NOT_FOUND = Row(
+    seen="404, 410, model not found",
+    kind=FailureKind.NOT_FOUND, scope=Scope.MODEL, effect=Effect.OPENS, opens_for=NOT_FOUND_OPEN_FOR,
+    statuses=frozenset({404, 410}),
+    types=_any("not_found_error", "model_not_found", "not_found"),
+)  # fmt: skip
+OVERLOADED = Row(
+    seen='529, overloaded_error, 503 "model overloaded"',
+    kind=FailureKind.OVERLOADED, scope=Scope.MODEL, effect=Effect.COUNTS,
+    statuses=frozenset({529}),
+    types=_any("overloaded_error", "server_is_overloaded", "slow_down", "engine_overloaded"),
+    words=_says(r"\boverloaded\b", r"over capacity", r"at capacity"), words_need=frozenset({500, 502, 503, 504}),
+)  # fmt: skip
+RESOURCES = Row(
+    seen="out of memory, model loading",
+    kind=FailureKind.RESOURCES, scope=Scope.ENDPOINT, effect=Effect.OPENS, opens_for=RESOURCES_OPEN_FOR,
+    words=_says(
+        r"out of memory", r"\boom\b", r"(insufficient|not enough|requires more) (system |gpu )?memory", r"failed to allocate",
+        r"(failed to|error) load(ing)? (the )?model", r"loading model", r"model is (still |currently )?loading",
+    ),
+    words_need=frozenset({500, 502, 503, 504, 507}),
+)  # fmt: skip
+TOO_LARGE = Row(
+    seen="413, context too long",
+    kind=FailureKind.TOO_LARGE, scope=Scope.NOBODY, effect=Effect.NOTHING, then=Then.LARGER_TARGET,
+    statuses=frozenset({413}),
+    types=_any("request_too_large", "context_length_exceeded", "string_above_max_length"),
+    words=_says(
+        r"prompt is too long", r"maximum context length", r"context (length|window|size).{0,40}exceed",
+        r"exceed.{0,40}context (length|window|size)", r"input (is|length).{0,40}too long", r"too many (input )?tokens",
+    ),
+    words_need=frozenset({400, 413, 422}),
+)  # fmt: skip
+MODEL_SERVER_ERROR = Row(
+    seen="408 409 423 424 425, 505 507",
+    kind=FailureKind.SERVER_ERROR, scope=Scope.MODEL, effect=Effect.COUNTS,
+    statuses=frozenset({408, 409, 423, 424, 425, 505, 507}),
+)  # fmt: skip
+SERVER_ERROR = Row(
+    seen="500 502 503 504 520-524, api_error, any other 5xx",
+    kind=FailureKind.SERVER_ERROR, scope=Scope.ENDPOINT, effect=Effect.COUNTS,
+    statuses=frozenset(range(500, 600)) - {505, 507, 529},
+    general_types=_any("api_error", "server_error", "internal_server_error", "internal", "internal_error", "unavailable"),
+)  # fmt: skip
+INVALID_REQUEST = Row(
+    seen="400 422, any other 4xx",
+    kind=FailureKind.INVALID_REQUEST, scope=Scope.NOBODY, effect=Effect.NOTHING, then=Then.TELL_CALLER,
+    statuses=frozenset(range(400, 500)) - {401, 402, 403, 404, 408, 409, 410, 413, 423, 424, 425, 429},
+    general_types=_any("invalid_request_error", "invalid_argument"),
+)  # fmt: skip
+MALFORMED = Row(
+    seen="200 with HTML or broken JSON, a redirect, an empty answer, an unknown error inside a 200",
+    kind=FailureKind.MALFORMED, scope=Scope.MODEL, effect=Effect.COUNTS,
+)  # fmt: skip
+INTERRUPTED = Row(
+    seen="reset or end in the middle, after the headers",
+    kind=FailureKind.INTERRUPTED, scope=Scope.MODEL, effect=Effect.COUNTS,
+)  # fmt: skip
+CANCELLED = Row(
+    seen="client went away",
+    kind=FailureKind.CANCELLED, scope=Scope.NOBODY, effect=Effect.NOTHING, then=Then.TELL_CALLER,
+)  # fmt: skip
+
+ROWS = (
+    BILLING, TOO_LARGE, QUOTA, RESOURCES, OVERLOADED, AUTH, NOT_FOUND, RATE_LIMITED, TIMEOUT, MODEL_SERVER_ERROR,
+    SERVER_ERROR, INVALID_REQUEST, MALFORMED, INTERRUPTED, UNREACHABLE, CANCELLED,
+)  # fmt: skip
+"""In the order of precision: where two rows see something in an answer, the upper one is right."""
+
+
+def classify_answer(
+    status: int, headers: Mapping[str, str], body: Any, text: str, *, model: str = "", wall_now: float
+) -> Failure:
+    """What a failed answer means. `body` is its decoded JSON or None, `text` its words, `headers` have lower-case names.
+
+    `model` is the name that was asked for, to tell a model's own limit from the account's.
+    """
+    row = _row(status, body, text) or (MALFORMED if status < 400 else SERVER_ERROR)
+    failure = row.failure(status=status, message=_message(body, text))
+    return _timed(failure, headers, body, text, model, wall_now)
+
+
+def classify_error_object(body: Any, *, model: str = "", wall_now: float) -> Failure:
+    """What an error object means that came inside a 200: as its type says, else malformed."""
+    text = _message(body, "")
+    row = _row(None, body, text) or MALFORMED
+    return _timed(row.failure(message=text), {}, body, text, model, wall_now)
+
+
+def _row(status: int | None, body: Any, text: str) -> Row | None:
+    types = error_types(body)
+    words = text[:4096]
+    for row in ROWS:
+        if row.types & types:
+            return row
+        if row.words and (status is None or status in row.words_need) and row.words.search(words):
+            return row
+    if status is not None and status >= 400:
+        return next((row for row in ROWS if status in row.statuses), None)
+    numbers = {int(word) for word in types if word.isdecimal() and len(word) == 3}
+    for row in ROWS:
+        if row.general_types & types or row.statuses & numbers:
+            return row
+    return None
+
+
+def error_types(body: Any) -> frozenset[str]:
+    """Every `type`, `code`, `status` and `reason` in an error body, in lower case."""
+    found: set[str] = set()
+    waiting: list[Any] = [body]
+    for _ in range(64):  # bounded: the body is a stranger's
+        if not waiting:
+            break
+        here = waiting.pop()
+        if isinstance(here, Mapping):
+            for name in ("type", "code", "status", "reason"):
+                if isinstance(here.get(name), str | int):
+                    found.add(str(here[name]).lower())
+            waiting += [value for value in here.values() if isinstance(value, Mapping | list)]
+        elif isinstance(here, list):
+            waiting += here[:16]
+    return frozenset(found)
+
+
+def _message(body: Any, text: str) -> str:
+    """The sentence of an error body, for people; short, on one line."""
+    here = body
+    for _ in range(4):
+        if isinstance(here, list) and here:
+            here = here[0]
+        if not isinstance(here, Mapping):
+            break
+        if isinstance(here.get("message"), str):
+            text = here["message"]
+            break
+        here = here.get("error", here.get("detail"))
+    if isinstance(here, str):
+        text = here
+    return " ".join(text[: _MESSAGE_LIMIT * 4].split())[:_MESSAGE_LIMIT]
+
+
+def _timed(failure: Failure, headers: Mapping[str, str], body: Any, text: str, model: str, wall_now: float) -> Failure:
+    """The failure with the server's own time, which also tells a rate limit from a quota."""
+    if failure.kind is FailureKind.RATE_LIMITED and headers.get("anthropic-ratelimit-unified-status") == "rejected":
+        failure = QUOTA.failure(status=failure.status, message=failure.message)
+    limit = failure.kind in (FailureKind.RATE_LIMITED, FailureKind.QUOTA)
+    if not limit and failure.kind not in (FailureKind.OVERLOADED, FailureKind.SERVER_ERROR):
+        return failure
+    hint = retry_after(headers, body, text, wall_now)
+    if hint is None:
+        return failure
+    row, scope, effect = QUOTA, failure.scope, failure.effect
+    if failure.kind is FailureKind.RATE_LIMITED:
+        if hint > HOLDABLE_HINT:
+            scope = QUOTA.scope
+        else:
+            row = RATE_LIMITED
+        effect = Effect.OPENS
+    elif failure.kind is not FailureKind.QUOTA:
+        return _with_hint(failure, failure.kind, scope, effect, hint)
+    if row is QUOTA and _names_model(headers, text, model):
+        scope = Scope.MODEL
+    return _with_hint(failure, row.kind, scope, effect, hint)
+
+
+def _with_hint(failure: Failure, kind: FailureKind, scope: Scope, effect: Effect, hint: float) -> Failure:
+    return Failure(
+        kind=kind, scope=scope, effect=effect, then=failure.then, retry_after=hint, authoritative=True,
+        status=failure.status, message=failure.message,
+    )  # fmt: skip
+
+
+def _names_model(headers: Mapping[str, str], text: str, model: str) -> bool:
+    """Whether a limit is said to be this model's own: its name, or the family word of it, stands in the message."""
+    said = f"{headers.get('anthropic-ratelimit-unified-representative-claim', '')} {text}".lower()
+    name = model.lower()
+    if name and name in said:
+        return True
+    families = [
+        word for word in re.split(r"[^a-z]+", name) if len(word) > 3 and word not in ("claude", "latest", "preview")
+    ]
+    return any(
+        re.search(rf"(?:seven_day_|weekly |five.hour )?{word}(?: weekly)? limit|_{word}\b", said) for word in families
+    )

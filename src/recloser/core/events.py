@@ -1,0 +1,79 @@
+"""What happened, as frozen dataclasses in the past tense.
+
+A sink gets these after every lock is left. `kind` is the class name in snake case; `subject` names what it is about;
+`seq` strictly increases per subject.
+"""
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """The base of every event."""
+
+    kind: ClassVar[str] = "event"
+    subject: str
+    seq: int
+
+    def __init_subclass__(cls) -> None:
+        cls.kind = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+    def facts(self) -> dict[str, Any]:
+        """The event as a flat mapping, `kind` and `subject` first."""
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {"seq": own.pop("seq"), "kind": self.kind, "subject": own.pop("subject"), **own}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitOpened(Event):
+    """A circuit opened: no call passes until `retry_after` seconds have gone by (None: until it is proven well)."""
+
+    failure: str
+    failures: int
+    retry_after: float | None
+    authoritative: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitHalfOpened(Event):
+    """The cooldown is over: a limited number of calls may try."""
+
+    open_for: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitClosed(Event):
+    """The trial succeeded: calls pass again. `open_for` is in seconds since it opened."""
+
+    open_for: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitForced(Event):
+    """Somebody set the circuit by hand."""
+
+    state: str
+    retry_after: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermitExpired(Event):
+    """A half-open permit was never settled; its lease ran out and it was taken back."""
+
+    held_for: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreLost(Event):
+    """The shared state cannot be written; every process goes on with its own circuits."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreRegained(Event):
+    """The shared state can be written again."""

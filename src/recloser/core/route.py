@@ -1,0 +1,91 @@
+"""Which target next, and for each one passed over, why."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from recloser.core.circuit import Denied
+from recloser.core.failure import Scope
+
+
+class CircuitPath(NamedTuple):
+    """The circuits a target depends on, the widest first. A target is admissible when every one of them admits."""
+
+    account: str
+    endpoint: str
+    model: str
+
+    def charged(self, scope: Scope) -> str | None:
+        """The circuit that a failure of this scope is charged to."""
+        return None if scope is Scope.NOBODY else str(getattr(self, scope.value))
+
+
+def circuit_path(provider: str, region: str | None, model: str, account: str) -> CircuitPath:
+    """The circuit names of a target; the region is left out where there is none."""
+    place = f"{provider}/{region}" if region else provider
+    return CircuitPath(f"account/{account}", f"endpoint/{place}", f"model/{place}/{model}")
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Passed(Generic[T]):
+    """A target that was not chosen. `retry_after` is in seconds; None when time alone will not help."""
+
+    target: T
+    why: str
+    retry_after: float | None = None
+    circuit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[T]):
+    """The target to ask next, or None, and every one passed over on the way."""
+
+    target: T | None
+    passed: tuple[Passed[T], ...]
+
+    @property
+    def earliest(self) -> float | None:
+        """Seconds until the first of the passed-over targets reopens by time alone."""
+        return min((p.retry_after for p in self.passed if p.retry_after is not None), default=None)
+
+
+def choose(
+    targets: Iterable[T],
+    path: Callable[[T], CircuitPath],
+    denial: Callable[[str], Denied | None],
+    unfit: Callable[[T], str | None],
+) -> Choice[T]:
+    """The first target in order whose whole path admits.
+
+    `denial` says why a circuit would refuse; `unfit` why this request cannot go to a target whatever its circuits say
+    (already tried, another wire, too small).
+    """
+    passed: list[Passed[T]] = []
+    for target in targets:
+        why = unfit(target)
+        refusal = _refusal(path(target), denial) if why is None else None
+        if why is None and refusal is None:
+            return Choice(target, tuple(passed))
+        if refusal is None:
+            passed.append(Passed(target, why or ""))
+        else:
+            circuit, wait, reason = refusal
+            passed.append(Passed(target, reason, wait, circuit))
+    return Choice(None, tuple(passed))
+
+
+def _refusal(path: CircuitPath, denial: Callable[[str], Denied | None]) -> tuple[str, float | None, str] | None:
+    """The circuit of a path that refuses for longest, since the target waits for all of them."""
+    worst: tuple[str, float | None, str] | None = None
+    for circuit in path:
+        refused = denial(circuit)
+        if refused is None:
+            continue
+        if refused.retry_after is None:
+            return circuit, None, refused.reason
+        if worst is None or worst[1] is None or refused.retry_after > worst[1]:
+            worst = circuit, refused.retry_after, refused.reason
+    return worst

@@ -1,0 +1,42 @@
+"""What deciding needs of the world, as Protocols."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from recloser.core.circuit import Circuit
+from recloser.core.events import Event
+
+Emit = Callable[[Event], None]
+"""Takes one event, after every lock is left. Must be quick and must not raise."""
+
+
+class Clock(Protocol):
+    """Two times: one to measure with, one to show people."""
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+        ...
+
+    def time(self) -> float:
+        """Unix time."""
+        ...
+
+
+class Store(Protocol):
+    """Keeps circuits beyond a process. Times in a stored circuit are on the store's own clock."""
+
+    def now(self) -> float:
+        """The store's clock: seconds that mean the same to every process that uses the store."""
+        ...
+
+    def load(self) -> Mapping[str, Circuit]:
+        """Every circuit in the store."""
+        ...
+
+    def update(self, name: str, change: Callable[[Circuit], Circuit]) -> Circuit:
+        """Replace a circuit by `change` of it, atomically. `change` is pure and may run twice."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the store holds."""
+        ...

@@ -1,0 +1,97 @@
+"""Circuits in a SQLite file (WAL): one host, several processes, kept over restarts."""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from recloser.core.circuit import Circuit
+from recloser.stores import record
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS circuits (name TEXT PRIMARY KEY, circuit TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 0), boot TEXT NOT NULL, offset REAL NOT NULL);
+"""
+_BUSY_TIMEOUT = 5.0
+
+
+class SqliteStore:
+    """Circuits in a SQLite file.
+
+    Its clock is the host's monotonic clock, which all processes of one boot share, plus an offset fixed by the first
+    of them: a jump of the wall clock changes no circuit. After a reboot the offset is taken from the wall clock anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+        path.chmod(0o600)
+        self._database.execute("PRAGMA journal_mode=WAL")
+        self._database.execute("PRAGMA synchronous=NORMAL")
+        self._database.executescript(_SCHEMA)
+        self._offset = self._shared_offset()
+
+    def now(self) -> float:
+        """Seconds on the clock that every process using this file shares."""
+        return time.monotonic() + self._offset
+
+    def load(self) -> Mapping[str, Circuit]:
+        """Every circuit in the file; a record that cannot be read is passed over."""
+        circuits = {}
+        with self._lock:
+            rows = self._database.execute("SELECT name, circuit FROM circuits").fetchall()
+        for name, text in rows:
+            with contextlib.suppress(ValueError):  # of another version: its circuit starts closed
+                circuits[name] = record.load(text)
+        return circuits
+
+    def update(self, name: str, change: Callable[[Circuit], Circuit]) -> Circuit:
+        """Replace a circuit by `change` of it, in one transaction."""
+        with self._lock, self._transaction():
+            row = self._database.execute("SELECT circuit FROM circuits WHERE name = ?", (name,)).fetchone()
+            before = Circuit()
+            if row is not None:
+                with contextlib.suppress(ValueError):
+                    before = record.load(row[0])
+            after = change(before)
+            if after is not before:
+                self._database.execute(
+                    "INSERT INTO circuits VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET circuit = excluded.circuit",
+                    (name, record.dump(after)),
+                )
+            return after
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._database.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+    def _shared_offset(self) -> float:
+        boot = _boot()
+        with self._transaction():
+            row = self._database.execute("SELECT boot, offset FROM clock").fetchone()
+            if row is not None and row[0] == boot:
+                return float(row[1])
+            offset = time.time() - time.monotonic()
+            self._database.execute("INSERT OR REPLACE INTO clock VALUES (0, ?, ?)", (boot, offset))
+            return offset
+
+
+def _boot() -> str:
+    """Names this boot of the machine, so that a monotonic time of another boot is never compared with one of this."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    return f"booted about {round((time.time() - time.monotonic()) / 60)}"
