@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 EVENTS = 100
 MARK = "lorem-"  # stands once in every piece of streamed text, so that a lost or repeated piece shows
 PLAIN_TEXT = " ".join(f"{MARK}{number:02d}" for number in range(70))
+KEY = f"sk-{secrets.token_hex(32)}"  # of this run; LiteLLM does not start without one
 CREATED = 1_760_000_000
 _NOTHING: dict[str, Any] = {}
 
@@ -89,7 +91,7 @@ def _openai() -> Wire:
         name="openai",
         path="/v1/chat/completions",
         model=model,
-        headers={"authorization": "Bearer sk-bench"},
+        headers={"authorization": f"Bearer {KEY}"},
         plain=_json(plain).encode(),
         stream=stream,
         check_plain=check_plain,
@@ -106,7 +108,7 @@ def _anthropic() -> Wire:
         "output_tokens": 140,
         "service_tier": "standard",
     }
-    message = {
+    message: dict[str, Any] = {
         "id": "msg_bench0000000000000000000",
         "type": "message",
         "role": "assistant",
@@ -145,7 +147,7 @@ def _anthropic() -> Wire:
         name="anthropic",
         path="/v1/messages",
         model=model,
-        headers={"x-api-key": "sk-bench", "anthropic-version": "2023-06-01"},
+        headers={"x-api-key": KEY, "anthropic-version": "2023-06-01"},
         plain=_json(plain).encode(),
         stream=stream,
         check_plain=check_plain,

@@ -58,12 +58,22 @@ class Proxy:
         if not isinstance(request.get("model"), str):
             raise TypeError("the request names no model")
         headers = {name.decode(): value.decode() for name, value in scope["headers"] if name in _KEEP}
-        work = asyncio.ensure_future(self._pass_through(scope["path"], body, headers, send))
+        mine = asyncio.current_task()
         leaving = asyncio.ensure_future(receive())
-        await asyncio.wait((work, leaving), return_when=asyncio.FIRST_COMPLETED)
-        leaving.cancel()
-        if not work.cancel():
-            work.result()
+
+        def left(_: asyncio.Task[Message]) -> None:
+            if mine is not None:
+                mine.cancel()
+
+        leaving.add_done_callback(left)
+        try:
+            await self._pass_through(scope["path"], body, headers, send)
+        except asyncio.CancelledError:
+            if not leaving.done():
+                raise
+        finally:
+            leaving.remove_done_callback(left)
+            leaving.cancel()
 
     async def _pass_through(self, path: str, body: bytes, headers: dict[str, str], send: Send) -> None:
         async with self._session.post(self._upstream + path, data=body, headers=headers) as answer:

@@ -192,7 +192,7 @@ async def hold(load: Load, sample: Callable[[], float], few: int) -> tuple[float
             clients += [client for client in made if client is not None]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN):
-                while not all(client.first or client.closed.done() for client in clients):
+                while not all(client.first or client.closed.done() for client in clients):  # noqa: ASYNC110 -- 400 events
                     await asyncio.sleep(0.05)
         await asyncio.sleep(load.seconds)
         outcome.errors["no first event"] += sum(not client.first for client in clients)

@@ -1,5 +1,6 @@
 """Processes of a run: pinned to a core, waited for, accounted for from `/proc`, and ended."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -35,6 +36,7 @@ class Process:
 
     def __init__(self, name: str, launch: Launch, core: int, folder: Path) -> None:
         self.port = launch.port
+        self.core = core
         self._log = folder / f"{name}.log"
         env = {"PATH": os.environ["PATH"], "HOME": str(folder), "LC_ALL": "C.UTF-8", **(launch.env or {})}
         mine = os.sched_getaffinity(0)
@@ -60,7 +62,7 @@ class Process:
             if self._popen.poll() is not None:
                 raise NotStarted(f"ended at once with {self._popen.returncode}: {self._last_words()}")
             try:
-                with urllib.request.urlopen(f"http://{HOST}:{self.port}{launch.ready}", timeout=2) as answer:  # noqa: S310
+                with urllib.request.urlopen(f"http://{HOST}:{self.port}{launch.ready}", timeout=2) as answer:
                     if answer.status == 200:
                         return
             except (urllib.error.URLError, OSError):
@@ -75,7 +77,7 @@ class Process:
         total = 0
         for pid in self._pids():
             fields = _read(f"/proc/{pid}/stat").rpartition(") ")[2].split()
-            total += int(fields[11]) + int(fields[12])
+            total += sum(map(int, fields[11:13]))
         return total / _TICK
 
     def memory(self) -> float:
@@ -90,8 +92,9 @@ class Process:
     def _pids(self) -> list[int]:
         pids = [self._popen.pid]
         for pid in pids:  # grows while it is walked
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                pids += map(int, _read(f"{task}/children").split())
+            with contextlib.suppress(FileNotFoundError):  # it has ended
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    pids += map(int, _read(f"{task}/children").split())
         return pids
 
     def stop(self) -> None:
@@ -100,8 +103,10 @@ class Process:
         try:
             self._popen.wait(5)
         except subprocess.TimeoutExpired:
-            os.killpg(self._popen.pid, signal.SIGKILL)
+            self._popen.kill()
             self._popen.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._popen.pid, signal.SIGKILL)  # children that outlived it
 
 
 def _read(path: str) -> str:
@@ -109,6 +114,15 @@ def _read(path: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def core_idle(core: int) -> float:
+    """Seconds that a core has had nothing to do since the machine started."""
+    for line in _read("/proc/stat").splitlines():
+        name, *ticks = line.split()
+        if name == f"cpu{core}":
+            return sum(map(int, ticks[3:5])) / _TICK
+    return 0.0
 
 
 def free_port() -> int:

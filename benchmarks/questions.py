@@ -13,10 +13,11 @@ Size = Literal["1 KB", "88 KB"]
 BYTES: dict[Size, int] = {"1 KB": 1_000, "88 KB": 88_000}
 
 _TOOLS = "Read Write Edit Glob Grep Bash WebFetch TodoWrite Task NotebookEdit KillShell AskUser"
-_WORDS = (
-    "the a file function returns value test module when before path if error line change is not caller self "
-    "result open close state circuit request answer stream None True async await def class import from for in"
-).split()
+_VOCABULARY = """
+the a file function returns value test module when before path if error line change is not caller self
+result open close state circuit request answer stream None True async await def class import from for in
+"""
+_WORDS = _VOCABULARY.split()
 
 
 def body(wire: Wire, size: Size, *, stream: bool, pace_ms: int = 0) -> bytes:
@@ -29,7 +30,7 @@ def body(wire: Wire, size: Size, *, stream: bool, pace_ms: int = 0) -> bytes:
         head["stream"] = True
     request = {**head, **request}
     missing = BYTES[size] - len(_encode(request))
-    _last_text(request, " ".join(["ok"] * (missing // 3)).ljust(missing))
+    _last_text(request, (" ok" * missing)[:missing])
     return _encode(request)
 
 
@@ -67,8 +68,7 @@ def _schemas(rng: random.Random) -> list[tuple[str, str, dict[str, Any]]]:
     for name in _TOOLS.split():
         keys = [f"{rng.choice(_WORDS)}_{number}" for number in range(5)]
         properties: dict[str, Any] = {
-            key: {"type": rng.choice(["string", "number", "boolean"]), "description": _prose(rng, 120)}
-            for key in keys
+            key: {"type": rng.choice(["string", "number", "boolean"]), "description": _prose(rng, 120)} for key in keys
         }
         properties["mode"] = {"type": "string", "enum": ["content", "files", "count"], "default": "files"}
         properties["edits"] = {
@@ -101,7 +101,7 @@ def _history(rng: random.Random) -> list[tuple[str, str, str, dict[str, Any], st
             f"toolu_bench{number:04d}",
             names[number % len(names)],
             {"path": f"src/part_{number}.py", "offset": number * 40, "pattern": _prose(rng, 40)},
-            _prose(rng, 4_400),
+            _prose(rng, 4_250),
         )
         for number in range(9)
     ]

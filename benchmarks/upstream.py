@@ -1,7 +1,8 @@
 """A provider that answers at once with canned bytes: Chat Completions and Messages, plain and streamed.
 
-`python -m benchmarks.upstream PORT`. A body with `"stream": true` gets 100 server-sent events, all at once, or one
-every N ms by the header `x-pace-ms: N` or the words `x-pace-ms=N` anywhere in the body (a proxy may drop the header).
+`python -m benchmarks.upstream PORT`. A body with `"stream": true` gets 100 server-sent events, each written by itself
+as a model's are: as fast as possible, or one every N ms by the header `x-pace-ms: N` or the words `x-pace-ms=N`
+anywhere in the body (a proxy may drop the header).
 """
 
 import asyncio
@@ -9,7 +10,6 @@ import re
 import sys
 
 import uvloop
-
 from benchmarks.answers import WIRES
 
 _PACE = re.compile(rb"x-pace-ms(?::\s*|=)(\d+)")
@@ -40,7 +40,6 @@ _STREAMS = {
     )
     for wire in WIRES.values()
 }
-_BLOBS = {path: b"".join(events) for path, events in _STREAMS.items()}
 
 
 class Upstream(asyncio.Protocol):
@@ -52,7 +51,7 @@ class Upstream(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parts: list[bytes] = []
         self._missing = 0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -113,7 +112,13 @@ class Upstream(asyncio.Protocol):
         elif pace := _PACE.search(head) or _PACE.search(data, start, end):
             self._paced(_STREAMS[path], 0, self._loop.time(), int(pace[1]) / 1000)
         else:
-            self._transport.write(_BLOBS[path])
+            self._flat_out(_STREAMS[path], 0)
+
+    def _flat_out(self, events: tuple[bytes, ...], index: int) -> None:
+        self._transport.write(events[index])
+        index += 1
+        if index < len(events):
+            self._timer = self._loop.call_soon(self._flat_out, events, index)
 
     def _paced(self, events: tuple[bytes, ...], index: int, begin: float, pace: float) -> None:
         self._transport.write(events[index])

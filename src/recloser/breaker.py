@@ -4,6 +4,7 @@ A breaker holds one `Circuit` value and swaps it under a lock; events are told a
 the commits. What it decides is decided in `core/circuit.py`.
 """
 
+import math
 import random
 import sys
 import threading
@@ -11,9 +12,10 @@ import time
 import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from recloser.core import circuit as machine
 from recloser.core.circuit import Circuit, CircuitSettings, CircuitState, Denied, Permit, Step
@@ -21,6 +23,8 @@ from recloser.core.errors import CircuitOpenError
 from recloser.core.events import Event
 from recloser.core.failure import Failure, FailureKind
 from recloser.ports import Clock, Emit
+
+_REFUSING = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
 
 
 class SystemClock:
@@ -50,9 +54,11 @@ class CircuitSnapshot:
     failed: int
     ignored: int
     cancelled: int
+    expired: int
     stale: int
     live: int
     denied: int
+    last_denied_at: float | None
     last_kind: FailureKind | None
     reason: str
 
@@ -69,27 +75,19 @@ class HeldPermit:
 
     def succeed(self) -> None:
         """The call went well."""
-        if self._settle():
-            self._breaker._succeeded(self._permit)
+        self._breaker._succeeded(self)
 
     def fail(self, failure: Failure) -> None:
         """The call failed, and this circuit is charged with it."""
-        if self._settle():
-            self._breaker._failed(self._permit, failure)
+        self._breaker._failed(self, failure)
 
     def ignore(self) -> None:
         """The outcome says nothing about this circuit's health."""
-        if self._settle():
-            self._breaker._returned(self._permit, "ignored")
+        self._breaker._returned(self, "ignored")
 
     def cancel(self) -> None:
         """The caller gave up: the permit is free again at once, and that is no verdict."""
-        if self._settle():
-            self._breaker._returned(self._permit, "cancelled")
-
-    def _settle(self) -> bool:
-        first, self.settled = not self.settled, True
-        return first
+        self._breaker._returned(self, "cancelled")
 
     def __enter__(self) -> Self:
         return self
@@ -128,8 +126,12 @@ class CircuitBreaker:
         self._outbox: deque[Event] = deque()
         self._emitting = threading.Lock()
         self._counts = dict.fromkeys(
-            ("admitted", "succeeded", "failed", "ignored", "cancelled", "stale", "denied", "opened"), 0
+            ("admitted", "succeeded", "failed", "ignored", "cancelled", "expired", "stale", "denied", "opened"), 0
         )
+        self._asked_for = True
+        self._expired: set[int] = set()
+        """The numbers of expired permits whose owners are still silent."""
+        self._last_denied_at: float | None = None
 
     @property
     def state(self) -> CircuitState:
@@ -138,13 +140,10 @@ class CircuitBreaker:
 
     @property
     def forgettable(self) -> bool:
-        """Whether nothing would be lost with this breaker: closed, without failures, no call in flight."""
-        return self._circuit.state is CircuitState.CLOSED and not self._circuit.failures and not self._live
-
-    @property
-    def _live(self) -> int:
-        counts = self._counts
-        return counts["admitted"] - counts["succeeded"] - counts["failed"] - counts["ignored"] - counts["cancelled"]
+        """Whether nothing would be lost with this breaker: lastingly healthy, without failures, no call in flight."""
+        circuit, now = self._circuit, self._clock.monotonic()
+        healthy = not circuit.failures and machine.lastingly_healthy(circuit, self.settings, now)
+        return healthy and not _live(self._counts)
 
     def denial(self) -> Denied | None:
         """Why the next call would be refused, or None. Changes nothing."""
@@ -156,13 +155,25 @@ class CircuitBreaker:
     def acquire(self) -> HeldPermit:
         """A permit for one call; CircuitOpenError if the circuit refuses."""
         with self._lock:
-            step, answer = machine.admit(self._circuit, self.settings, self.name, self._clock.monotonic())
+            now = self._clock.monotonic()
+            step, answer = machine.admit(self._circuit, self.settings, self.name, now)
+            if step.events:
+                self._note_expired(self._circuit, step.circuit)
             self._commit(step)
-            self._counts["denied" if isinstance(answer, Denied) else "admitted"] += 1
-        self._tell()
+            if isinstance(answer, Denied):
+                self._counts["denied"] += 1
+                self._last_denied_at = now
+            else:
+                self._counts["admitted"] += 1
         if isinstance(answer, Denied):
             raise CircuitOpenError(self.name, answer.state, answer.retry_after, answer.reason)
-        return HeldPermit(self, answer)
+        held = HeldPermit(self, answer)
+        try:
+            self._tell()
+        except BaseException:  # an interrupt in a listener: the caller never learns of its permit
+            held.cancel()
+            raise
+        return held
 
     def force_open(self, for_: float | None = None, *, reason: str = "by hand") -> None:
         """Refuse every call for `for_` seconds, or until reset."""
@@ -179,10 +190,15 @@ class CircuitBreaker:
     def snapshot(self) -> CircuitSnapshot:
         """The breaker at one moment. Changes nothing."""
         with self._lock:
-            return self._snapshot(self._clock.monotonic())
+            moment = self._moment()
+        return self._snapshot(moment, self._clock.monotonic())
 
-    def _snapshot(self, now: float) -> CircuitSnapshot:
-        circuit, counts = self._circuit, self._counts
+    def _moment(self) -> "_Moment":
+        """Everything a snapshot tells, taken at once. The lock is held."""
+        return _Moment(self._circuit, dict(self._counts), self._last_denied_at)
+
+    def _snapshot(self, moment: "_Moment", now: float) -> CircuitSnapshot:
+        circuit, counts, last_denied_at = moment
         refused = machine.denial(circuit, self.settings, now)
         return CircuitSnapshot(
             name=self.name, state=circuit.state, generation=circuit.generation, seq=circuit.seq,
@@ -190,52 +206,71 @@ class CircuitBreaker:
             retry_after=refused.retry_after if refused else None, cooldown=circuit.cooldown,
             open_count=counts["opened"], calls=counts["admitted"] + counts["denied"], admitted=counts["admitted"],
             succeeded=counts["succeeded"], failed=counts["failed"], ignored=counts["ignored"],
-            cancelled=counts["cancelled"], stale=counts["stale"], live=self._live, denied=counts["denied"],
-            last_kind=circuit.last_kind, reason=circuit.reason,
+            cancelled=counts["cancelled"], expired=counts["expired"], stale=counts["stale"], live=_live(counts),
+            denied=counts["denied"], last_denied_at=last_denied_at, last_kind=circuit.last_kind, reason=circuit.reason,
         )  # fmt: skip
 
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self._circuit.state}>"
 
-    def _succeeded(self, permit: Permit) -> None:
-        circuit = self._circuit
-        if circuit.state is CircuitState.CLOSED and not circuit.failures and permit.generation == circuit.generation:
-            self._count("succeeded")  # the everyday case: nothing to decide
-            return
-        self._settled(permit, "succeeded", lambda c, now: machine.succeed(c, self.settings, permit, self.name, now))
-
-    def _failed(self, permit: Permit, failure: Failure) -> None:
-        rand = self._rng.random()
-        self._settled(
-            permit,
-            "failed",
-            lambda c, now: machine.fail(c, self.settings, permit, failure, self.name, now, rand=rand),
-        )
-
-    def _returned(self, permit: Permit, outcome: str) -> None:
-        self._settled(permit, outcome, lambda c, _now: machine.give_back(c, permit))
-
-    def _settled(self, permit: Permit, outcome: str, change: Callable[[Circuit, float], Step]) -> None:
+    def _succeeded(self, held: HeldPermit) -> None:
+        permit = held._permit
         with self._lock:
-            self._counts[outcome] += 1
-            self._counts["stale"] += permit.generation != self._circuit.generation
-            self._commit(change(self._circuit, self._clock.monotonic()))
+            circuit = self._circuit
+            if not self._accounted(held, "succeeded"):
+                return
+            if circuit.state is CircuitState.CLOSED and not circuit.failures:
+                return  # the everyday case: nothing to decide
+            self._commit(machine.succeed(circuit, self.settings, permit, self.name, self._clock.monotonic()))
         self._tell()
+
+    def _failed(self, held: HeldPermit, failure: Failure) -> None:
+        permit, rand = held._permit, self._rng.random()
+        with self._lock:
+            if self._accounted(held, "failed"):
+                now = self._clock.monotonic()
+                self._commit(machine.fail(self._circuit, self.settings, permit, failure, self.name, now, rand=rand))
+        self._tell()
+
+    def _returned(self, held: HeldPermit, outcome: str) -> None:
+        with self._lock:
+            if self._accounted(held, outcome):
+                self._commit(machine.give_back(self._circuit, held._permit))
+        self._tell()
+
+    def _accounted(self, held: HeldPermit, outcome: str) -> bool:
+        """Count the settlement of a permit; False if it was settled before. The lock is held."""
+        if held.settled:
+            return False
+        held.settled = True
+        permit = held._permit
+        expired = permit.number in self._expired
+        if expired:
+            self._expired.remove(permit.number)  # counted as such when its lease ran out
+        else:
+            self._counts[outcome] += 1
+        if expired or permit.generation != self._circuit.generation:
+            self._counts["stale"] += 1
+        return True
+
+    def _note_expired(self, before: Circuit, after: Circuit) -> None:
+        """Count the leases that ran out. The lock is held."""
+        kept = {lease.number for lease in after.leases}
+        expired = [lease.number for lease in before.leases if lease.number not in kept]
+        self._expired.update(expired)
+        self._counts["expired"] += len(expired)
 
     def _change(self, change: Callable[[Circuit, float], Step]) -> None:
         with self._lock:
             self._commit(change(self._circuit, self._clock.monotonic()))
         self._tell()
 
-    def _count(self, outcome: str) -> None:
-        with self._lock:
-            self._counts[outcome] += 1
-
     def _commit(self, step: Step) -> None:
         """Make a step the present. The lock is held."""
         if step.circuit is self._circuit:
             return
-        self._counts["opened"] += step.circuit.opened_at != self._circuit.opened_at
+        entered = step.circuit.generation != self._circuit.generation
+        self._counts["opened"] += entered and step.circuit.state in _REFUSING
         self._circuit = step.circuit
         self._outbox.extend(step.events)
         if self._on_change is not None:
@@ -254,6 +289,17 @@ class CircuitBreaker:
                         _heard(listener, event)
             finally:
                 self._emitting.release()
+
+
+class _Moment(NamedTuple):
+    circuit: Circuit
+    counts: Mapping[str, int]
+    last_denied_at: float | None
+
+
+def _live(counts: Mapping[str, int]) -> int:
+    """The permits that are out."""
+    return counts["admitted"] - sum(counts[how] for how in ("succeeded", "failed", "ignored", "cancelled", "expired"))
 
 
 _reported: set[int] = set()
@@ -278,9 +324,12 @@ class BreakersSnapshot:
 
     @property
     def open(self) -> tuple[str, ...]:
-        """The names of the circuits that would refuse a call."""
-        refusing = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
-        return tuple(n for n, c in self.circuits.items() if c.state in refusing and c.open_until != c.opened_at)
+        """The names of the circuits that are open now. One whose time is over is not, although nobody has asked yet."""
+        return tuple(
+            name
+            for name, c in self.circuits.items()
+            if c.state in _REFUSING and (c.retry_after is not None or c.open_until == math.inf)
+        )
 
 
 class Breakers:
@@ -311,6 +360,8 @@ class Breakers:
         self._on_change = on_change
         self._lock = threading.Lock()
         self._breakers: OrderedDict[str, CircuitBreaker] = OrderedDict()
+        self._forgotten = Circuit()
+        """The highest generation and seq among the forgotten: a name that comes back must not count from 0 again."""
         for name, circuit in (circuits or {}).items():
             self._breakers[name] = self._made(name, circuit)
 
@@ -320,8 +371,9 @@ class Breakers:
             with self._lock:
                 breaker = self._breakers.get(name)
                 if breaker is None:
-                    breaker = self._breakers[name] = self._made(name, None)
-                    self._forget_some()
+                    breaker = self._breakers[name] = self._made(name, self._forgotten)
+                    self._forget_some(breaker)
+        breaker._asked_for = True
         return breaker
 
     def __contains__(self, name: str) -> bool:
@@ -338,7 +390,7 @@ class Breakers:
         try:
             for name in names:
                 held.append(self[name].acquire())  # noqa: PERF401 - what was taken must be given back
-        except CircuitOpenError:
+        except BaseException:
             for permit in held:
                 permit.cancel()
             raise
@@ -346,12 +398,15 @@ class Breakers:
 
     def snapshot(self) -> BreakersSnapshot:
         """Every breaker at one moment. Changes nothing."""
-        now = self._clock.monotonic()
-        with self._lock:
+        with self._lock, ExitStack() as locks:
             breakers = list(self._breakers.values())
-        return BreakersSnapshot({breaker.name: breaker._snapshot(now) for breaker in breakers})
+            for breaker in breakers:
+                locks.enter_context(breaker._lock)
+            moments = [breaker._moment() for breaker in breakers]
+            now = self._clock.monotonic()
+        return BreakersSnapshot({b.name: b._snapshot(m, now) for b, m in zip(breakers, moments, strict=True)})
 
-    def _made(self, name: str, circuit: Circuit | None) -> CircuitBreaker:
+    def _made(self, name: str, circuit: Circuit) -> CircuitBreaker:
         return CircuitBreaker(
             name,
             self._settings_for(name),
@@ -362,9 +417,16 @@ class Breakers:
             on_change=self._on_change,
         )
 
-    def _forget_some(self) -> None:
-        """Forget the oldest breakers without news. The lock is held."""
-        if len(self._breakers) <= self._max_size:
-            return
-        for name in [n for n, b in list(self._breakers.items())[: self._max_size // 10 + 1] if b.forgettable]:
-            del self._breakers[name]
+    def _forget_some(self, newest: CircuitBreaker) -> None:
+        """Forget breakers without news that nobody asked for since the last time round. The lock is held."""
+        for _ in range(2 * len(self._breakers)):
+            if len(self._breakers) <= self._max_size:
+                return
+            name, breaker = next(iter(self._breakers.items()))
+            if breaker is not newest and breaker.forgettable and not breaker._asked_for:
+                del self._breakers[name]
+                gone, last = breaker._circuit, self._forgotten
+                self._forgotten = Circuit(generation=max(gone.generation, last.generation), seq=max(gone.seq, last.seq))
+            else:
+                breaker._asked_for = False
+                self._breakers.move_to_end(name)

@@ -29,6 +29,7 @@ from recloser.core.events import (
     PermitExpired,
 )
 from recloser.core.failure import Effect, Failure, FailureKind
+from recloser.core.units import Duration
 
 LONGEST_OPENING = 8 * 86400.0
 """No server may close a circuit to us for longer than this many seconds; a weekly limit fits."""
@@ -66,13 +67,13 @@ class CircuitSettings:
     """Consecutive failures that open the circuit; 0 turns the rule off."""
     half_open_permits: int = 1
     """How many calls may try at once in half-open, and how many must succeed to close."""
-    permit_lease: float = 600.0
+    permit_lease: Duration = 600.0
     """When a half-open permit that was never settled is taken back. At least as long as a call may take."""
-    cooldown: float = 5.0
+    cooldown: Duration = 5.0
     """How long the first opening lasts."""
     cooldown_factor: float = 2.0
     """Growth from one opening to the next while there is no lasting health in between."""
-    cooldown_max: float = 300.0
+    cooldown_max: Duration = 300.0
     """The longest estimated opening."""
     jitter: float = 0.1
     """Spread of the cooldown: 0.1 is +-10 %."""
@@ -80,14 +81,14 @@ class CircuitSettings:
     def __post_init__(self) -> None:
         for name in ("permit_lease", "cooldown", "cooldown_max"):
             given = getattr(self, name)
-            seconds = given.total_seconds() if isinstance(given, timedelta) else float(given)
-            if not (math.isfinite(seconds) and seconds > 0):
+            seconds = given.total_seconds() if isinstance(given, timedelta) else given
+            if not (isinstance(seconds, int | float) and math.isfinite(seconds) and seconds > 0):
                 raise ConfigError(f"{name} must be a finite duration above 0, not {given!r}")
-            object.__setattr__(self, name, seconds)
-        if self.failure_threshold < 0:
-            raise ConfigError(f"failure_threshold must be 1 or more, or 0 for off, not {self.failure_threshold!r}")
-        if self.half_open_permits < 1:
-            raise ConfigError(f"half_open_permits must be 1 or more, not {self.half_open_permits!r}")
+            object.__setattr__(self, name, float(seconds))
+        for name, least in (("failure_threshold", 0), ("half_open_permits", 1)):
+            count = getattr(self, name)
+            if not isinstance(count, int) or count < least:
+                raise ConfigError(f"{name} must be a whole number of at least {least}, not {count!r}")
         if not 1.0 <= self.cooldown_factor < math.inf:
             raise ConfigError(f"cooldown_factor must be finite and at least 1, not {self.cooldown_factor!r}")
         if not 0.0 <= self.jitter < 1.0:
@@ -161,6 +162,8 @@ class Denied(NamedTuple):
     state: CircuitState
     retry_after: float | None
     reason: str
+    kind: FailureKind | None = None
+    """What opened the circuit."""
 
 
 class Step(NamedTuple):
@@ -176,14 +179,16 @@ def denial(circuit: Circuit, settings: CircuitSettings, now: float) -> Denied | 
         return None
     if circuit.state is CircuitState.HALF_OPEN:
         live = [lease.deadline for lease in circuit.leases if lease.deadline > now]
-        if len(live) + circuit.successes < settings.half_open_permits:
+        # with no trial under way one is always admitted, even if fewer are wanted now than have succeeded
+        if not live or len(live) + circuit.successes < settings.half_open_permits:
             return None
-        return Denied(circuit.state, min(live) - now if live else 0.0, circuit.reason)
+        # a trial is under way and settles at a time that nobody knows: at the latest when its lease runs out
+        return Denied(circuit.state, min(min(live) - now, settings.cooldown), circuit.reason, circuit.last_kind)
     assert circuit.open_until is not None
     if circuit.open_until <= now:
         return None
     wait = circuit.open_until - now
-    return Denied(circuit.state, None if math.isinf(wait) else wait, circuit.reason)
+    return Denied(circuit.state, None if math.isinf(wait) else wait, circuit.reason, circuit.last_kind)
 
 
 def admit(circuit: Circuit, settings: CircuitSettings, subject: str, now: float) -> tuple[Step, Permit | Denied]:
@@ -257,8 +262,11 @@ def give_back(circuit: Circuit, permit: Permit) -> Step:
 
 def force_open(circuit: Circuit, subject: str, now: float, *, duration: float | None, reason: str) -> Step:
     """Open by hand: for `duration` seconds, or until reset."""
+    if duration is not None and not (math.isfinite(duration) and duration >= 0):
+        raise ConfigError(f"a circuit is forced open for a finite time of at least 0 seconds, not {duration!r}")
     until = math.inf if duration is None else now + duration
     step = _enter(circuit, CircuitState.FORCED_OPEN, opened_at=now, open_until=until, reason=reason)
+    step = replace(step, last_kind=None)  # no failure opened it
     return _told(step, CircuitForced(
         subject=subject, seq=step.seq + 1, state=step.state, retry_after=duration, reason=reason
     ))  # fmt: skip
@@ -277,7 +285,9 @@ def disable(circuit: Circuit, subject: str, *, reason: str) -> Step:
 def reset(circuit: Circuit, subject: str, now: float, *, reason: str) -> Step:
     """Close by hand and forget every failure."""
     if circuit.state is CircuitState.CLOSED:
-        return Step(circuit if not circuit.failures else replace(circuit, failures=0, openings=0))
+        if not circuit.failures and not circuit.openings:
+            return Step(circuit)
+        return Step(replace(circuit, failures=0, openings=0))
     step = replace(_enter(circuit, CircuitState.CLOSED, reason=""), closed_at=now, failures=0, openings=0)
     return _told(step, CircuitForced(
         subject=subject, seq=step.seq + 1, state=step.state, retry_after=None, reason=reason
@@ -325,7 +335,7 @@ def _told(circuit: Circuit, event: Event) -> Step:
 
 
 def _open(circuit: Circuit, settings: CircuitSettings, failure: Failure, subject: str, now: float, rand: float) -> Step:
-    openings = 0 if _lastingly_healthy(circuit, settings, now) else circuit.openings
+    openings = 0 if lastingly_healthy(circuit, settings, now) else circuit.openings
     cooldown = backoff(
         settings.cooldown,
         settings.cooldown_factor,
@@ -342,7 +352,7 @@ def _open(circuit: Circuit, settings: CircuitSettings, failure: Failure, subject
     else:
         wait = max(cooldown, hint or 0.0)
         openings += 1
-    reason = f"{failure.kind}: {failure.message}" if failure.message else str(failure.kind)
+    reason = _reason(failure)
     opened = replace(
         _enter(circuit, CircuitState.OPEN, opened_at=now, open_until=now + wait, reason=reason),
         openings=openings,
@@ -351,17 +361,20 @@ def _open(circuit: Circuit, settings: CircuitSettings, failure: Failure, subject
     )
     return _told(opened, CircuitOpened(
         subject=subject, seq=opened.seq + 1, failure=failure.kind, failures=circuit.failures,
-        retry_after=None if math.isinf(wait) else wait, authoritative=failure.authoritative, reason=reason,
+        retry_after=None if math.isinf(wait) else wait, authoritative=failure.authoritative and wait == hint,
+        reason=reason,
     ))  # fmt: skip
 
 
-def _lastingly_healthy(circuit: Circuit, settings: CircuitSettings, now: float) -> bool:
+def lastingly_healthy(circuit: Circuit, settings: CircuitSettings, now: float) -> bool:
     """Whether growth is forgotten: closed for as long as the longest cooldown, not merely one lucky success."""
-    return (
-        circuit.state is CircuitState.CLOSED
-        and circuit.closed_at is not None
-        and now - circuit.closed_at >= settings.cooldown_max
-    )
+    if circuit.state is not CircuitState.CLOSED:
+        return False
+    return circuit.closed_at is None or now - circuit.closed_at >= settings.cooldown_max
+
+
+def _reason(failure: Failure) -> str:
+    return f"{failure.kind}: {failure.message}" if failure.message else str(failure.kind)
 
 
 def _usable_hint(failure: Failure) -> float | None:
@@ -377,7 +390,9 @@ def _extended(circuit: Circuit, failure: Failure, now: float) -> Circuit:
         return circuit
     if failure.effect is not Effect.OPENS or not failure.authoritative or hint is None:
         return circuit
-    return replace(circuit, open_until=now + hint) if now + hint > circuit.open_until else circuit
+    if now + hint <= circuit.open_until:
+        return circuit
+    return replace(circuit, open_until=now + hint, last_kind=failure.kind, reason=_reason(failure))
 
 
 def _half_open(circuit: Circuit, subject: str, now: float) -> Step:

@@ -73,8 +73,15 @@ QUOTA = Row(
     seen="429 with a longer hint, usage limit, anthropic-ratelimit-unified-*, resetsAt",
     kind=FailureKind.QUOTA, scope=Scope.ACCOUNT, effect=Effect.OPENS,
     types=_any("usage_limit_reached", "usage_limit_exceeded", "usage_not_included"),
-    words=_says(r"usage limit", r"limit reached.{0,40}resets?", r"hit your .{0,30}limit", r"(weekly|five.hour|5.hour) limit"),
+    words=_says(
+        r"usage limit", r"limit reached.{0,40}resets?", r"hit your .{0,30}limit", r"(weekly|five.hour|5.hour) limit",
+    ),
     words_need=frozenset({429, 403}),
+)  # fmt: skip
+SPEND_CAP = Row(
+    seen='400 "You have reached your specified API usage limits"',
+    kind=FailureKind.QUOTA, scope=Scope.ACCOUNT, effect=Effect.OPENS,
+    words=_says(r"reached your specified (workspace )?(api )?usage limits"), words_need=frozenset({400}),
 )  # fmt: skip
 BILLING = Row(
     seen="402, insufficient_quota, credit balance too low",
@@ -84,7 +91,7 @@ BILLING = Row(
         "insufficient_quota", "billing_error", "billing_hard_limit_reached", "billing_not_active",
         "insufficient_balance", "insufficient_credits", "payment_required",
     ),
-    words=_says(r"credit balance is too low", r"insufficient (credits|balance|funds)", r"exceeded your current quota"),
+    words=_says(r"credit balance is too low", r"insufficient (credits|balance|funds)"),
     words_need=frozenset({400, 402, 403, 429}),
 )  # fmt: skip
 AUTH = Row(
@@ -101,20 +108,25 @@ NOT_FOUND = Row(
     kind=FailureKind.NOT_FOUND, scope=Scope.MODEL, effect=Effect.OPENS, opens_for=NOT_FOUND_OPEN_FOR,
     statuses=frozenset({404, 410}),
     types=_any("not_found_error", "model_not_found", "not_found"),
+    words=_says(
+        r"\bmodel \S{1,80} (was |is )?(not found|does not exist)", r"model not (found|exist)", r"not a valid model",
+    ),
+    words_need=frozenset({400}),
 )  # fmt: skip
 OVERLOADED = Row(
     seen='529, overloaded_error, 503 "model overloaded"',
     kind=FailureKind.OVERLOADED, scope=Scope.MODEL, effect=Effect.COUNTS,
     statuses=frozenset({529}),
-    types=_any("overloaded_error", "server_is_overloaded", "slow_down", "engine_overloaded"),
+    types=_any("overloaded_error", "server_is_overloaded", "slow_down", "engine_overloaded", "engine_overloaded_error"),
     words=_says(r"\boverloaded\b", r"over capacity", r"at capacity"), words_need=frozenset({500, 502, 503, 504}),
 )  # fmt: skip
 RESOURCES = Row(
     seen="out of memory, model loading",
     kind=FailureKind.RESOURCES, scope=Scope.ENDPOINT, effect=Effect.OPENS, opens_for=RESOURCES_OPEN_FOR,
     words=_says(
-        r"out of memory", r"\boom\b", r"(insufficient|not enough|requires more) (system |gpu )?memory", r"failed to allocate",
-        r"(failed to|error) load(ing)? (the )?model", r"loading model", r"model is (still |currently )?loading",
+        r"out of memory", r"\boom\b", r"(insufficient|not enough|requires more) (system |gpu )?memory",
+        r"failed to allocate", r"(failed to|error) load(ing)? (the )?model", r"loading model",
+        r"model (\S{1,120} )?is (still |currently )?loading", r"due to resource limitations",
     ),
     words_need=frozenset({500, 502, 503, 504, 507}),
 )  # fmt: skip
@@ -122,12 +134,16 @@ TOO_LARGE = Row(
     seen="413, context too long",
     kind=FailureKind.TOO_LARGE, scope=Scope.NOBODY, effect=Effect.NOTHING, then=Then.LARGER_TARGET,
     statuses=frozenset({413}),
-    types=_any("request_too_large", "context_length_exceeded", "string_above_max_length"),
+    types=_any(
+        "request_too_large", "context_length_exceeded", "exceed_context_size_error", "string_above_max_length",
+    ),
     words=_says(
         r"prompt is too long", r"maximum context length", r"context (length|window|size).{0,40}exceed",
-        r"exceed.{0,40}context (length|window|size)", r"input (is|length).{0,40}too long", r"too many (input )?tokens",
+        r"exceed.{0,40}context (length|window|size|limit)", r"input (is|length).{0,40}too long",
+        r"too many (input )?tokens", r"exceeds? the maximum number of tokens", r"context length is only",
+        r"longer than the maximum model length", r"request too large",
     ),
-    words_need=frozenset({400, 413, 422}),
+    words_need=frozenset({400, 413, 422, 500}),
 )  # fmt: skip
 MODEL_SERVER_ERROR = Row(
     seen="408 409 423 424 425, 505 507",
@@ -138,7 +154,9 @@ SERVER_ERROR = Row(
     seen="500 502 503 504 520-524, api_error, any other 5xx",
     kind=FailureKind.SERVER_ERROR, scope=Scope.ENDPOINT, effect=Effect.COUNTS,
     statuses=frozenset(range(500, 600)) - {505, 507, 529},
-    general_types=_any("api_error", "server_error", "internal_server_error", "internal", "internal_error", "unavailable"),
+    general_types=_any(
+        "api_error", "server_error", "internal_server_error", "internal", "internal_error", "unavailable",
+    ),
 )  # fmt: skip
 INVALID_REQUEST = Row(
     seen="400 422, any other 4xx",
@@ -160,8 +178,8 @@ CANCELLED = Row(
 )  # fmt: skip
 
 ROWS = (
-    BILLING, TOO_LARGE, QUOTA, RESOURCES, OVERLOADED, AUTH, NOT_FOUND, RATE_LIMITED, TIMEOUT, MODEL_SERVER_ERROR,
-    SERVER_ERROR, INVALID_REQUEST, MALFORMED, INTERRUPTED, UNREACHABLE, CANCELLED,
+    BILLING, TOO_LARGE, QUOTA, SPEND_CAP, RESOURCES, OVERLOADED, AUTH, NOT_FOUND, RATE_LIMITED, TIMEOUT,
+    MODEL_SERVER_ERROR, SERVER_ERROR, INVALID_REQUEST, MALFORMED, INTERRUPTED, UNREACHABLE, CANCELLED,
 )  # fmt: skip
 """In the order of precision: where two rows see something in an answer, the upper one is right."""
 
@@ -169,9 +187,10 @@ ROWS = (
 def classify_answer(
     status: int, headers: Mapping[str, str], body: Any, text: str, *, model: str = "", wall_now: float
 ) -> Failure:
-    """What a failed answer means. `body` is its decoded JSON or None, `text` its words, `headers` have lower-case names.
+    """What a failed answer means.
 
-    `model` is the name that was asked for, to tell a model's own limit from the account's.
+    `body` is its decoded JSON or None, `text` its words, `headers` have lower-case names; `model` is the name
+    that was asked for, to tell a model's own limit from the account's.
     """
     row = _row(status, body, text) or (MALFORMED if status < 400 else SERVER_ERROR)
     failure = row.failure(status=status, message=_message(body, text))
@@ -270,8 +289,8 @@ def _with_hint(failure: Failure, kind: FailureKind, scope: Scope, effect: Effect
 
 def _names_model(headers: Mapping[str, str], text: str, model: str) -> bool:
     """Whether a limit is said to be this model's own: its name, or the family word of it, stands in the message."""
-    said = f"{headers.get('anthropic-ratelimit-unified-representative-claim', '')} {text}".lower()
-    name = model.lower()
+    said = f"{headers.get('anthropic-ratelimit-unified-representative-claim', '')} {text[:4096]}".lower()
+    name = model[:256].lower()
     if name and name in said:
         return True
     families = [

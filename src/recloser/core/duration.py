@@ -53,5 +53,6 @@ def format_duration(seconds: float) -> str:
     ):
         if seconds >= size:
             whole, rest = divmod(round(seconds / rest_size), size // rest_size)
-            return f"{whole} {name} {rest} {rest_name}" if rest else f"{whole} {name}"
+            unit = "day" if (whole, name) == (1, "days") else name
+            return f"{whole} {unit} {rest} {rest_name}" if rest else f"{whole} {unit}"
     raise AssertionError

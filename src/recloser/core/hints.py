@@ -26,6 +26,8 @@ _RESETS_AT = re.compile(
     r"resets?\s+(?:at\s+)?(\d{1,2})(?::(\d{2}))?\s*([ap]m)\s*(?:\(([A-Za-z][A-Za-z0-9_+\-/]{0,40})\))?", re.IGNORECASE
 )
 
+_REGAIN_ACCESS = re.compile(r"regain access on (\d{4}-\d{2}-\d{2}) at (\d{2}:\d{2}) UTC", re.IGNORECASE)
+
 
 def retry_after(headers: Mapping[str, str], body: Any, text: str, wall_now: float) -> float | None:
     """Seconds until the server wants to be asked again, or None if it did not say.
@@ -65,7 +67,8 @@ def _retry_after_header(value: str, wall_now: float) -> float | None:
     if seconds is not None:
         return seconds
     try:
-        return parsedate_to_datetime(value).timestamp() - wall_now
+        moment = parsedate_to_datetime(value[:64])
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - wall_now
     except (ValueError, TypeError, OverflowError):
         return None
 
@@ -102,11 +105,10 @@ def _header_hints(headers: Mapping[str, str], wall_now: float) -> Iterator[float
         if name.startswith("anthropic-ratelimit-") and name.endswith("-reset"):
             if _spent(headers.get(name.removesuffix("-reset") + "-remaining")):
                 yield _until(value, wall_now)
-        elif name.startswith("x-ratelimit-reset"):
-            if _spent(headers.get(name.replace("-reset", "-remaining", 1))):
-                seconds = _duration(value)
-                # some servers write the moment instead of the duration
-                yield _until(value, wall_now) if seconds is None or seconds > 1e9 else seconds
+        elif name.startswith("x-ratelimit-reset") and _spent(headers.get(name.replace("-reset", "-remaining", 1))):
+            seconds = _duration(value)
+            # some servers write the moment instead of the duration
+            yield _until(value, wall_now) if seconds is None or seconds > 1e9 else seconds
 
 
 def _spent(remaining: str | None) -> bool:
@@ -138,6 +140,8 @@ def _text_hints(text: str, wall_now: float) -> Iterator[float | None]:
         yield _duration(match[1].replace(",", " ").replace(" and ", " "))
     for match in _RESETS_AT.finditer(text):
         yield _until_clock_time(match, wall_now)
+    for match in _REGAIN_ACCESS.finditer(text):
+        yield _until(f"{match[1]}T{match[2]}Z", wall_now)
 
 
 def _until_clock_time(match: re.Match[str], wall_now: float) -> float | None:

@@ -31,12 +31,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Passed(Generic[T]):
-    """A target that was not chosen. `retry_after` is in seconds; None when time alone will not help."""
+    """A target that was not chosen: its circuit refused, or it does not fit this request."""
 
     target: T
     why: str
-    retry_after: float | None = None
     circuit: str | None = None
+    denied: Denied | None = None
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until the circuit reopens; None when time alone will not help."""
+        return self.denied.retry_after if self.denied else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +63,33 @@ def choose(
     denial: Callable[[str], Denied | None],
     unfit: Callable[[T], str | None],
 ) -> Choice[T]:
-    """The first target in order whose whole path admits.
+    """The first target in order whose whole path admits and that fits the request.
 
     `denial` says why a circuit would refuse; `unfit` why this request cannot go to a target whatever its circuits say
-    (already tried, another wire, too small).
+    (already tried, too small).
     """
     passed: list[Passed[T]] = []
     for target in targets:
-        why = unfit(target)
-        refusal = _refusal(path(target), denial) if why is None else None
-        if why is None and refusal is None:
-            return Choice(target, tuple(passed))
-        if refusal is None:
-            passed.append(Passed(target, why or ""))
+        refusal = _refusal(path(target), denial)
+        if refusal is not None:
+            circuit, denied = refusal
+            passed.append(Passed(target, denied.reason, circuit, denied))
+        elif (why := unfit(target)) is not None:
+            passed.append(Passed(target, why))
         else:
-            circuit, wait, reason = refusal
-            passed.append(Passed(target, reason, wait, circuit))
+            return Choice(target, tuple(passed))
     return Choice(None, tuple(passed))
 
 
-def _refusal(path: CircuitPath, denial: Callable[[str], Denied | None]) -> tuple[str, float | None, str] | None:
+def _refusal(path: CircuitPath, denial: Callable[[str], Denied | None]) -> tuple[str, Denied] | None:
     """The circuit of a path that refuses for longest, since the target waits for all of them."""
-    worst: tuple[str, float | None, str] | None = None
+    worst: tuple[str, Denied] | None = None
     for circuit in path:
-        refused = denial(circuit)
-        if refused is None:
-            continue
-        if refused.retry_after is None:
-            return circuit, None, refused.reason
-        if worst is None or worst[1] is None or refused.retry_after > worst[1]:
-            worst = circuit, refused.retry_after, refused.reason
+        denied = denial(circuit)
+        if denied is not None and (worst is None or _longer(denied, worst[1])):
+            worst = circuit, denied
     return worst
+
+
+def _longer(one: Denied, other: Denied) -> bool:
+    return other.retry_after is not None and (one.retry_after is None or one.retry_after > other.retry_after)

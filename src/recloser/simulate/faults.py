@@ -6,12 +6,13 @@ A mode is one fault or several, written as users write them in an `x-chaos` head
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
+
+from recloser.core.duration import parse_duration
 
 OFF = "off"
 
@@ -116,8 +117,6 @@ _OTHERS = (
 
 KINDS = {kind.name: kind for kind in (STATUS, *_OUTCOMES, *_OTHERS)}
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "": 1.0}
-_DURATION = re.compile(r"(?P<number>\d+(\.\d*)?|\.\d+|\d+(\.\d*)?e-?\d+)\s*(?P<unit>ms|s|m|h|d|)")
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 
@@ -143,7 +142,7 @@ class Fault:
         if self.value is None:
             return self.name
         takes = self.kind.takes
-        value = format_duration(self.value) if takes is Takes.DURATION else str(int(self.value))
+        value = written(self.value) if takes is Takes.DURATION else str(int(self.value))
         return f"{self.name}={value}" + (f":{self.detail}" if self.detail else "")
 
 
@@ -186,26 +185,20 @@ def parse_mode(text: str) -> Mode:
     return Mode(tuple(_parse_fault(item.strip()) for item in text.split(",")))
 
 
-def parse_duration(value: str | float) -> float:
+def seconds_of(value: str | float) -> float:
     """Seconds from `200ms`, `5m`, `2` or a number; a ValueError otherwise."""
-    if isinstance(value, bool):
-        raise ValueError(f"{value!r} is no duration: write 200ms, 10s, 5m or a number of seconds")
-    if isinstance(value, str):
-        match = _DURATION.fullmatch(value.strip().lower())
-        seconds = _seconds(match["number"], match["unit"]) if match else math.nan
-    else:
-        seconds = float(value)
-    if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError(f"{value!r} is no duration: write 200ms, 10s, 5m or a number of seconds")
+    seconds = parse_duration(str(value))
+    if seconds < 0:
+        raise ValueError(f"{value!r} is not a duration: it is negative")
     return seconds
 
 
-def format_duration(seconds: float) -> str:
-    """The shortest way to write it that reads back as the same number."""
-    milliseconds = round(seconds * 1000)
-    if 0 < milliseconds < 1000 and _seconds(str(milliseconds), "ms") == seconds:
-        return f"{milliseconds}ms"
-    return f"{int(seconds)}s" if seconds.is_integer() and seconds < 1e15 else f"{seconds!r}s"
+def written(seconds: float) -> str:
+    """The shortest way to write a duration that reads back as the same number."""
+    milliseconds = f"{round(seconds * 1000)}ms"
+    if 0 < seconds < 1 and parse_duration(milliseconds) == seconds:
+        return milliseconds
+    return f"{int(seconds)}s" if seconds.is_integer() and seconds < 1e12 else repr(seconds)
 
 
 def describe() -> Iterator[tuple[str, str]]:
@@ -213,11 +206,6 @@ def describe() -> Iterator[tuple[str, str]]:
     yield OFF, "an ordinary answer"
     for kind in KINDS.values():
         yield kind.usage, kind.summary
-
-
-def _seconds(number: str, unit: str) -> float:
-    # Dividing keeps 200ms equal to 0.2, which multiplying by 0.001 does not for every number.
-    return float(number) / 1000 if unit == "ms" else float(number) * _UNITS[unit]
 
 
 def _parse_fault(text: str) -> Fault:
@@ -234,7 +222,7 @@ def _parse_fault(text: str) -> Fault:
         return Fault(name, _duration_of(name, value))
     count, _, detail = value.partition(":")
     if detail and (kind.takes is not Takes.ERROR or not _TYPE.fullmatch(detail)):
-        raise ValueError(f"{name}={value}: {detail!r} is no error type here")
+        raise ValueError(f"{name}: {detail!r} is no error type here")
     return Fault(name, _count_of(kind, count.strip()), detail)
 
 
@@ -251,12 +239,12 @@ def _kind(name: str) -> FaultKind:
 
 def _duration_of(name: str, value: str) -> float:
     try:
-        return parse_duration(value)
+        return seconds_of(value)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
 
 
 def _count_of(kind: FaultKind, value: str) -> float:
-    if not (value.isascii() and value.isdigit()) or int(value[:10]) > kind.limit:
+    if not (value.isascii() and value.isdigit()) or len(value) > 9 or int(value) > kind.limit:
         raise ValueError(f"{kind.name} takes a count from 0 to {kind.limit}, got {value!r}")
     return float(int(value))

@@ -14,9 +14,11 @@ MAX_TOKENS = 1_000_000
 TOOL_PHRASE = "use the tool"
 
 _VOCABULARY = (
-    "amber basin cedar delta ember fjord grove harbor inlet juniper kelp lagoon meadow north orchard pebble "
-    "quartz river summit tundra upland valley willow yarrow zephyr anchor birch copper dune eddy fern granite"
-).split()
+    "amber", "basin", "cedar", "delta", "ember", "fjord", "grove", "harbor",
+    "inlet", "juniper", "kelp", "lagoon", "meadow", "north", "orchard", "pebble",
+    "quartz", "river", "summit", "tundra", "upland", "valley", "willow", "yarrow",
+    "zephyr", "anchor", "birch", "copper", "dune", "eddy", "fern", "granite",
+)  # fmt: skip
 _HUGE_PIECE = 64 * 1024
 _ENDS = {"max_tokens": End.LENGTH, "refusal": End.REFUSAL, "empty": End.STOP}
 

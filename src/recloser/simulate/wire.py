@@ -103,6 +103,7 @@ class Grounds:
     request_id: str
     now: float
     model: str = ""
+    stream: bool = False
     wait: float | None = None
     message: str | None = None
     param: str | None = None

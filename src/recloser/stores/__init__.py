@@ -8,11 +8,15 @@ from recloser.stores.memory import MemoryStore
 from recloser.stores.sqlite import SqliteStore
 
 
+def check_url(url: str) -> None:
+    """ConfigError unless there is a kind of store behind the URL."""
+    kind, _, rest = url.partition(":")
+    if not (kind == "memory" and not rest) and not (kind == "sqlite" and rest):
+        raise ConfigError(f"{url!r} is no store; use 'memory:' or 'sqlite:PATH'")
+
+
 def open_store(url: str, base: Path = Path()) -> Store:
     """The store behind a URL: `memory:` or `sqlite:PATH`, a relative path being relative to `base`."""
+    check_url(url)
     kind, _, rest = url.partition(":")
-    if kind == "memory" and not rest:
-        return MemoryStore()
-    if kind == "sqlite" and rest:
-        return SqliteStore(base / rest)
-    raise ConfigError(f"{url!r} is no store; use 'memory:' or 'sqlite:PATH'")
+    return MemoryStore() if kind == "memory" else SqliteStore(base / rest)

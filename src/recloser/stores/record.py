@@ -9,6 +9,7 @@ from recloser.core.circuit import Circuit, CircuitState, Lease
 from recloser.core.failure import FailureKind
 
 _FORMAT = 1
+_COUNTS = ("generation", "seq", "failures", "openings", "successes", "permits")
 
 
 def dump(circuit: Circuit) -> str:
@@ -30,6 +31,27 @@ def load(text: str) -> Circuit:
         fields["leases"] = tuple(Lease(*lease) for lease in fields["leases"])
         if fields["open_until"] == "never":
             fields["open_until"] = math.inf
-        return Circuit(**fields)
-    except (TypeError, KeyError, AttributeError) as error:
+        circuit = Circuit(**fields)
+        sound = _sound(circuit)
+    except (TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"not a circuit: {error}") from error
+    if not sound:
+        raise ValueError("not a circuit that could have come about")
+    return circuit
+
+
+def _sound(circuit: Circuit) -> bool:
+    """Whether the machine can go on from here: a record may have been written by anybody."""
+    counts = [getattr(circuit, name) for name in _COUNTS] + [lease.number for lease in circuit.leases]
+    times = [circuit.cooldown, *(time for lease in circuit.leases for time in lease[1:])]
+    times += [time for time in (circuit.opened_at, circuit.closed_at) if time is not None]
+    times += [circuit.open_until] if circuit.open_until not in (None, math.inf) else []
+    reason: object = circuit.reason
+    refusing = circuit.state in (CircuitState.OPEN, CircuitState.FORCED_OPEN)
+    return (
+        all(type(count) is int and count >= 0 for count in counts)
+        and all(type(time) in (int, float) and math.isfinite(time) for time in times)
+        and isinstance(reason, str)
+        and refusing == (circuit.open_until is not None)
+        and (circuit.opened_at is not None or not (refusing or circuit.state is CircuitState.HALF_OPEN))
+    )

@@ -26,12 +26,11 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # before SQLite would make it, readable for everybody
         self._lock = threading.Lock()
         self._database = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         path.chmod(0o600)
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=NORMAL")
-        self._database.executescript(_SCHEMA)
+        self._prepare()
         self._offset = self._shared_offset()
 
     def now(self) -> float:
@@ -69,15 +68,31 @@ class SqliteStore:
         with self._lock:
             self._database.close()
 
+    def _prepare(self) -> None:
+        """Set the file up. While another process does the same, SQLite refuses without waiting; so wait here."""
+        give_up_at = time.monotonic() + _BUSY_TIMEOUT
+        while True:
+            try:
+                self._database.execute("PRAGMA journal_mode=WAL")
+                self._database.execute("PRAGMA synchronous=NORMAL")
+                self._database.executescript(_SCHEMA)
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
         self._database.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._database.execute("COMMIT")
         except BaseException:
-            self._database.execute("ROLLBACK")
+            if self._database.in_transaction:  # SQLite itself rolls back after some errors
+                self._database.execute("ROLLBACK")
             raise
-        self._database.execute("COMMIT")
 
     def _shared_offset(self) -> float:
         boot = _boot()

@@ -1,5 +1,6 @@
 """Writes changed circuits to a store from a thread of its own, so that no caller ever waits for it or sees it fail."""
 
+import contextlib
 import threading
 from collections.abc import Callable
 
@@ -35,10 +36,15 @@ class WriteBehind:
         return self._lost
 
     def load(self) -> dict[str, Circuit]:
-        """Every stored circuit, taken over for this process and on this process's clock."""
-        ahead = self._clock.monotonic() - self._store.now()
-        now = self._store.now()
-        return {name: revived(circuit, now).shifted(ahead) for name, circuit in self._store.load().items()}
+        """Every stored circuit, taken over for this process and on this process's clock; none if the store fails."""
+        try:
+            now = self._store.now()
+            stored = self._store.load()
+        except Exception as error:  # noqa: BLE001 - as in `_write`
+            self._failed(error)
+            return {}
+        ahead = self._clock.monotonic() - now
+        return {name: revived(circuit, now).shifted(ahead) for name, circuit in stored.items()}
 
     def put(self, name: str, circuit: Circuit) -> None:
         """Have a circuit written soon. Never waits for the store."""
@@ -71,25 +77,29 @@ class WriteBehind:
 
     def _write(self, batch: dict[str, Circuit]) -> dict[str, Circuit]:
         """Write a batch; what could not be written comes back."""
-        ahead = self._store.now() - self._clock.monotonic()
         waiting = dict(batch)
         try:
+            ahead = self._store.now() - self._clock.monotonic()
             for name, circuit in batch.items():
                 self._store.update(name, _newer(circuit.shifted(ahead)))
                 del waiting[name]
         except Exception as error:  # noqa: BLE001 - a store is a stranger; its failure must never reach a caller
-            if not self._lost:
-                self._told(StoreLost(subject="store", seq=self._seq + 1, reason=f"{type(error).__name__}: {error}"))
-            self._lost = True
+            self._failed(error)
         else:
-            if self._lost:
+            if batch and self._lost:
+                self._lost = False
                 self._told(StoreRegained(subject="store", seq=self._seq + 1))
-            self._lost = False
         return waiting
+
+    def _failed(self, error: Exception) -> None:
+        if not self._lost:
+            self._lost = True
+            self._told(StoreLost(subject="store", seq=self._seq + 1, reason=f"{type(error).__name__}: {error}"))
 
     def _told(self, event: StoreLost | StoreRegained) -> None:
         self._seq = event.seq
-        self._emit(event)
+        with contextlib.suppress(Exception):  # whatever a listener raises, circuits go on being written
+            self._emit(event)
 
 
 def _newer(circuit: Circuit) -> Callable[[Circuit], Circuit]:

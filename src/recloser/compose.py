@@ -1,0 +1,92 @@
+"""Builds a gateway from its configuration: the only file that knows all parts."""
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import partial
+
+from starlette.routing import Route
+
+from recloser.breaker import Breakers, SystemClock
+from recloser.config.load import address
+from recloser.config.model import Config
+from recloser.gateway.gateway import Gateway, circuit_settings
+from recloser.gateway.runtime.driver import Driver, Held
+from recloser.gateway.runtime.ingress import Door, Ingress
+from recloser.gateway.runtime.listen import lift_file_limit, listen
+from recloser.gateway.runtime.models import Models
+from recloser.gateway.runtime.server import GatewayServer
+from recloser.gateway.runtime.upstream import open_session
+from recloser.gateway.targets import Routes
+from recloser.observe.audit import AuditLog
+from recloser.observe.hub import Hub
+from recloser.observe.metrics import Metrics
+from recloser.observe.pages import Pages
+from recloser.stores import open_store
+from recloser.stores.write_behind import WriteBehind
+
+
+@dataclass(frozen=True, slots=True)
+class RunningGateway:
+    """A gateway that takes requests."""
+
+    url: str
+    gateway: Gateway
+    server: GatewayServer
+
+
+async def serve(config: Config, announce: Callable[[RunningGateway], None]) -> None:
+    """Serve until told to stop, and leave nothing unsaved. PortInUseError if the port is taken."""
+    host, port = address(config.gateway.listen)
+    taken = listen(host, port)
+    lift_file_limit()
+    async with _gateway(config, f"{host}:{taken.getsockname()[1]}") as running:
+        announce(running)
+        await running.server.serve(sockets=[taken])
+
+
+@contextlib.asynccontextmanager
+async def _gateway(config: Config, listened: str) -> AsyncIterator[RunningGateway]:
+    clock = SystemClock()
+    hub = Hub(clock)
+    audit = AuditLog(config.state_dir / "events")
+    hub.add(audit)
+    keeper = WriteBehind(open_store(config.state.url, config.base), clock, hub.emit)
+    held = Held(clock)
+    breakers = Breakers(
+        config.circuit,
+        settings_for=partial(circuit_settings, config.providers, config.circuit),
+        clock=clock,
+        listeners=(hub.emit, held.heard),
+        circuits=keeper.load(),
+        on_change=keeper.put,
+    )
+    gateway = Gateway(
+        settings=config.gateway,
+        routes=Routes(config.providers, config.routes, config.profiles),
+        breakers=breakers,
+        emit=hub.emit,
+        clock=clock,
+    )
+    metrics = Metrics(breakers)
+    hub.add(metrics)
+    driver = Driver(clock, held)
+    host, _, port = listened.rpartition(":")
+    try:
+        async with open_session() as session:
+            pages = Pages(
+                gateway,
+                metrics,
+                held=lambda: len(held),
+                store=lambda: {"url": config.state.url, "lost": keeper.lost},
+                stopping=lambda: server.should_exit,
+                others=[Route("/v1/models", Models(gateway, session).page)],
+            )
+            door = Door((*config.gateway.hosts, host, f"[{host}]"), config.gateway.keys)
+            server = GatewayServer(
+                Ingress(gateway, driver, session, door, pages.application), driver, config.gateway.drain
+            )
+            yield RunningGateway(f"http://{f'[{host}]' if ':' in host else host}:{port}", gateway, server)
+    finally:
+        keeper.close()
+        audit.close()

@@ -1,0 +1,1 @@
+"""The gateway: LLM traffic over several providers, healed before the client notices."""

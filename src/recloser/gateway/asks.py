@@ -1,0 +1,104 @@
+"""What an exchange asks of the world, and what it is answered.
+
+Every answer says what time it is; that is how an exchange knows, for it has no clock.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from recloser.core.classify import Row
+from recloser.gateway.targets import Target
+
+
+class Send(NamedTuple):
+    """Ask a target. Answered by `Head` or `Broke`; whatever was open before is dropped."""
+
+    target: Target
+    body: bytes
+    until: float
+
+
+class Read(NamedTuple):
+    """The next piece of the answer. Answered by `Chunk`, `End` or `Broke`."""
+
+    until: float
+
+
+class ReadAll(NamedTuple):
+    """The rest of the answer. Answered by `Chunk` or `Broke`; more than `limit` bytes are a `Broke`."""
+
+    until: float
+    limit: int
+
+
+class Hold(NamedTuple):
+    """Wait until then, or until some circuit changes. Answered by `Now`."""
+
+    until: float
+
+
+class Begin(NamedTuple):
+    """Start the client's stream. Answered by `Now`."""
+
+    headers: Mapping[str, str]
+
+
+class Forward(NamedTuple):
+    """Give the client a piece of its stream. Answered by `Now`."""
+
+    data: bytes
+
+
+class Finish(NamedTuple):
+    """The client's stream ends. Answered by `Now`."""
+
+
+class Reply(NamedTuple):
+    """The client's whole answer. Answered by `Now`."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Head(NamedTuple):
+    """The target's answer begins. `headers` have lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    now: float
+
+
+class Chunk(NamedTuple):
+    """A piece of the target's answer."""
+
+    data: bytes
+    now: float
+
+
+class End(NamedTuple):
+    """The target's answer ended, as the connection's framing says it should."""
+
+    now: float
+
+
+class Broke(NamedTuple):
+    """The call failed below HTTP, or its time is over."""
+
+    row: Row
+    message: str
+    now: float
+
+
+class Now(NamedTuple):
+    """Done."""
+
+    now: float
+
+
+Ask = Send | Read | ReadAll | Hold | Begin | Forward | Finish | Reply
+Reading = Head | Chunk | End | Broke | Now
+
+
+class GatewayStops(Exception):  # noqa: N818 - not an error of the exchange, but word that its time is over
+    """Thrown into an exchange whose drain time is over."""

@@ -1,0 +1,34 @@
+"""What happens in a gateway."""
+
+from dataclasses import dataclass
+
+from recloser.core.events import Event
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFailed(Event):
+    """A call to a target failed and was charged to `circuit` (None: to nobody). Times are in seconds."""
+
+    target: str
+    failure: str
+    status: int | None
+    circuit: str | None
+    message: str
+    retry_after: float | None
+    duration: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFinished(Event):
+    """A client's request came to its end. `outcome` is `ok`, a failure kind, or `cancelled`. Times are in seconds."""
+
+    wire: str
+    model: str
+    stream: bool
+    target: str | None
+    status: int | None
+    outcome: str
+    attempts: int
+    held: float
+    first_token: float | None
+    duration: float

@@ -1,0 +1,1 @@
+"""Performs what exchanges ask: sockets, timers, processes. Thin, so that what is decided stays testable elsewhere."""

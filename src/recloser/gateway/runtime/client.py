@@ -1,0 +1,123 @@
+"""The client's end of an exchange: an ASGI connection, kept alive while it waits and noticed when it leaves."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, Self
+
+from recloser.gateway.exchange import ClientSide
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+SendMessage = Callable[[Message], Awaitable[None]]
+
+_WATCH_AFTER = 0.02
+"""Seconds before the client is watched for leaving: most plain answers are faster than that, and need no watch."""
+_STUCK_AFTER = 60.0
+"""Seconds a client may take none of its answer before it counts as gone."""
+_STREAM_HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
+
+
+class ClientConnection:
+    """Sends a client its answer; cancels the exchange's task when the client leaves."""
+
+    def __init__(
+        self, receive: Receive, send: SendMessage, *, keepalive: bytes | None, keepalive_after: float, request_id: str
+    ) -> None:
+        self.seen = ClientSide()
+        self.left = False
+        self._receive = receive
+        self._send = send
+        self._keepalive = keepalive
+        self._keepalive_after = keepalive_after
+        self._request_id = request_id
+        self._task: asyncio.Task[Any] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._last_sent = self._loop.time()
+        self._sending = False
+        self._timers: list[asyncio.TimerHandle] = []
+        self._helpers: set[asyncio.Task[None]] = set()
+
+    def __enter__(self) -> Self:
+        self._task = asyncio.current_task()
+        self._timers.append(self._loop.call_later(_WATCH_AFTER, self._help, self._watch))
+        if self._keepalive is not None:
+            self._arm(self._keepalive_after)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        for helper in self._helpers:
+            helper.cancel()
+
+    async def begin(self, headers: Mapping[str, str]) -> None:
+        """Start the stream."""
+        if self.seen.begun:
+            return
+        self.seen.begun = True
+        passed = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+        own = [pair for pair in _STREAM_HEADERS if pair[0].decode() not in headers]
+        await self._put({"type": "http.response.start", "status": 200, "headers": [*passed, *own]})
+
+    async def forward(self, data: bytes) -> None:
+        """Send a piece of the stream."""
+        await self._put({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def finish(self) -> None:
+        """End the stream."""
+        await self._put({"type": "http.response.body", "body": b""})
+
+    async def reply(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Send a whole answer."""
+        passed = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
+        passed.append((b"content-length", str(len(body)).encode()))
+        self.seen.begun = True
+        await self._put({"type": "http.response.start", "status": status, "headers": passed})
+        await self._put({"type": "http.response.body", "body": body})
+
+    async def _put(self, message: Message) -> None:
+        self._sending = True
+        stuck = self._loop.call_later(_STUCK_AFTER, self._leave)
+        try:
+            await self._send(message)
+        finally:
+            stuck.cancel()
+            self._sending = False
+        self._last_sent = self._loop.time()
+
+    async def _watch(self) -> None:
+        """Wait for the client to leave."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._task is not None and not self.left:
+            self.left = True
+            self._task.cancel()
+
+    def _arm(self, after: float) -> None:
+        self._timers[1:] = [self._loop.call_later(after, self._tick)]
+
+    def _tick(self) -> None:
+        silent = self._loop.time() - self._last_sent
+        if silent < self._keepalive_after - 0.01:
+            self._arm(self._keepalive_after - silent)
+            return
+        if not self._sending:  # else the client is the one who is slow
+            self._help(self._say_alive)
+        self._arm(self._keepalive_after)
+
+    async def _say_alive(self) -> None:
+        assert self._keepalive is not None
+        await self.begin({"x-recloser-request-id": self._request_id})
+        await self.forward(self._keepalive)
+
+    def _help(self, job: Callable[[], Awaitable[None]]) -> None:
+        helper = self._loop.create_task(_awaited(job))
+        self._helpers.add(helper)
+        helper.add_done_callback(self._helpers.discard)
+
+
+async def _awaited(job: Callable[[], Awaitable[None]]) -> None:
+    await job()

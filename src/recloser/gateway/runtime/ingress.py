@@ -1,0 +1,180 @@
+"""Where requests come in: a bare ASGI application. What is no request for a model goes on to the operating pages."""
+
+import asyncio
+import hmac
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from typing import Any
+
+import aiohttp
+
+from recloser.core.units import Secret
+from recloser.gateway.exchange import Exchange, Request
+from recloser.gateway.gateway import Gateway
+from recloser.gateway.runtime.client import ClientConnection, Receive, SendMessage
+from recloser.gateway.runtime.driver import Driver
+from recloser.gateway.runtime.upstream import UpstreamCall, request_headers
+from recloser.gateway.wires import WIRES
+from recloser.gateway.wires.wire import BadRequestError, Refusal, Wire
+
+Scope = Mapping[str, Any]
+_OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+
+
+class Door:
+    """Who may come in: by Host header, against DNS rebinding, and by key."""
+
+    def __init__(self, hosts: Iterable[str], keys: Iterable[Secret]) -> None:
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._keys = tuple(sha256(key.reveal().encode()).digest() for key in keys)
+
+    def refusal(self, path: str, headers: Mapping[bytes, bytes]) -> Refusal | None:
+        """Why a request may not come in, or None."""
+        host = _host(headers.get(b"host", b"").decode("latin-1"))
+        if host not in self._hosts:
+            return Refusal(403, "forbidden", f"the host {host[:100]!r} is not served here; see [gateway] hosts")
+        if not self._keys or path in _OPEN_PATHS or self._known(_presented(headers)):
+            return None
+        return Refusal(401, "auth", "a key of this gateway is needed, as x-api-key or as Authorization: Bearer")
+
+    def _known(self, key: bytes) -> bool:
+        digest = sha256(key).digest()
+        matches = [hmac.compare_digest(digest, known) for known in self._keys]  # all of them: in constant time
+        return any(matches)
+
+
+def _host(header: str) -> str:
+    """A Host header without its port."""
+    name, _, port = header.rpartition(":")
+    return (name if name and port.isdecimal() else header).lower()
+
+
+def _presented(headers: Mapping[bytes, bytes]) -> bytes:
+    key = headers.get(b"x-api-key")
+    if key is not None:
+        return key
+    kind, _, token = headers.get(b"authorization", b"").partition(b" ")
+    return token.strip() if kind.lower() == b"bearer" else b""
+
+
+class Ingress:
+    """The gateway as an ASGI application."""
+
+    def __init__(
+        self, gateway: Gateway, driver: Driver, session: aiohttp.ClientSession, door: Door, pages: Any
+    ) -> None:
+        self._gateway = gateway
+        self._driver = driver
+        self._session = session
+        self._door = door
+        self._pages = pages
+        self._wires = {wire.path: wire for wire in WIRES.values()}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            return
+        headers = dict(scope["headers"])
+        path = scope["path"]
+        wire = self._wires.get(path) if scope["method"] == "POST" else None
+        refusal = self._door.refusal(path, headers)
+        if refusal is not None:
+            await _refuse(send, wire or WIRES["openai-chat"], refusal, self._gateway.request_id())
+        elif wire is None:
+            await self._pages(scope, receive, send)
+        else:
+            await self._serve(wire, scope, headers, receive, send)
+
+    async def _serve(
+        self, wire: Wire, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: SendMessage
+    ) -> None:
+        request_id = self._gateway.request_id()
+        try:
+            body = await self._body(headers, receive)
+            if body is None:
+                return
+            request = self._request(request_id, wire, headers, body)
+        except _RefusedError as refused:
+            await _refuse(send, wire, refused.refusal, request_id)
+            return
+        settings, clock = self._gateway.settings, self._gateway.clock
+        client = ClientConnection(
+            receive,
+            send,
+            keepalive=wire.keepalive if request.envelope.stream else None,
+            keepalive_after=settings.keepalive_after,
+            request_id=request_id,
+        )
+        exchange = Exchange(
+            request,
+            settings,
+            self._gateway.breakers,
+            client=client.seen,
+            emit=self._gateway.emit,
+            wall_clock=clock.time,
+            now=clock.monotonic(),
+        )
+        upstream = UpstreamCall(
+            self._session, wire, clock, request_headers(scope["headers"]), scope["query_string"].decode("latin-1")
+        )
+        with client:
+            await self._driver.drive(exchange.run(), client, upstream)
+
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
+        """The request's body; None if the client left while sending it."""
+        limit = self._gateway.settings.max_body
+        too_large = Refusal(413, "too_large", f"the request is larger than this gateway takes ({limit} bytes)")
+        length = headers.get(b"content-length", b"0")
+        if length.isdigit() and int(length) > limit:
+            raise _RefusedError(too_large)
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._gateway.settings.body_timeout):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return None
+                    pieces.append(message.get("body", b""))
+                    size += len(pieces[-1])
+                    if size > limit:
+                        raise _RefusedError(too_large)
+                    if not message.get("more_body", False):
+                        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        except TimeoutError:
+            raise _RefusedError(Refusal(408, "timeout", "the request did not arrive in time")) from None
+
+    def _request(self, request_id: str, wire: Wire, headers: Mapping[bytes, bytes], body: bytes) -> Request:
+        try:
+            envelope = wire.read(body)
+        except BadRequestError as error:
+            raise _RefusedError(Refusal(400, "invalid_request", str(error), error.field)) from error
+        routes = self._gateway.routes
+        profile = headers.get(b"x-recloser-profile", b"").decode("latin-1")
+        if profile and profile not in routes.profiles:
+            raise _RefusedError(Refusal(400, "invalid_request", f"there is no profile {profile[:100]!r}"))
+        model = envelope.model
+        targets = routes.targets(model, profile or None)
+        if targets is None:
+            raise _RefusedError(Refusal(404, "not_found", f"no route leads to the model {model[:200]!r}", "model"))
+        speaking = [target for target in targets if wire.name in target.endpoint.urls]
+        if not speaking:
+            said = f"no target of the model {model[:200]!r} speaks the wire {wire.name!r}"
+            raise _RefusedError(Refusal(404, "not_found", said, "model"))
+        return Request(id=request_id, wire=wire, envelope=envelope, body=body, targets=speaking)
+
+
+class _RefusedError(Exception):
+    def __init__(self, refusal: Refusal) -> None:
+        self.refusal = refusal
+
+
+async def _refuse(send: SendMessage, wire: Wire, refusal: Refusal, request_id: str) -> None:
+    body = wire.error(refusal, request_id)
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-recloser-request-id", request_id.encode()),
+    ]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

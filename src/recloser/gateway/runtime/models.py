@@ -1,0 +1,103 @@
+"""`GET /v1/models`: what the routes can serve, in the asker's wire.
+
+A route for one name serves that name. What a glob serves is asked of its providers, and remembered for a while.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from typing import Any
+
+import aiohttp
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from recloser.gateway.gateway import Gateway
+from recloser.gateway.targets import Endpoint
+from recloser.gateway.wires import WIRES
+
+_REMEMBERED_FOR = 300.0
+_ASKED_FOR = 3.0
+_LARGEST_LIST = 4 * 2**20
+_MOST_MODELS = 5000
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _List(msgspec.Struct):
+    data: list[_Model]
+
+
+class Models:
+    """Answers `GET /v1/models`."""
+
+    def __init__(self, gateway: Gateway, session: aiohttp.ClientSession) -> None:
+        self._gateway = gateway
+        self._session = session
+        self._known: dict[str, tuple[float, tuple[str, ...]]] = {}
+
+    async def page(self, request: Request) -> Response:
+        """The list, in Anthropic's shape if the asker names its version, else in OpenAI's."""
+        names = await self.names()
+        body = _anthropic(names) if "anthropic-version" in request.headers else _openai(names)
+        return Response(msgspec.json.encode(body), media_type="application/json")
+
+    async def names(self) -> list[str]:
+        """Every model name that some route serves."""
+        routes = self._gateway.routes
+        names = dict.fromkeys(routes.profiles)
+        globs = [glob for glob in routes.routes if any(sign in glob for sign in "*?[")]
+        names |= dict.fromkeys(name for name in routes.routes if name not in globs)
+        passing = {
+            target.partition("/")[0]
+            for glob in globs
+            for target in routes.routes[glob].targets
+            if target.endswith("/{model}")
+        }
+        endpoints = [routes.endpoints[provider][0] for provider in routes.endpoints if provider in passing]
+        for listed in await asyncio.gather(*(self._of(endpoint) for endpoint in endpoints)):
+            names |= dict.fromkeys(name for name in listed if any(fnmatchcase(name, glob) for glob in globs))
+        return list(names)
+
+    async def _of(self, endpoint: Endpoint) -> Iterable[str]:
+        """The models an endpoint lists; what it listed before, if it does not answer now."""
+        asked, names = self._known.get(endpoint.provider, (-_REMEMBERED_FOR, ()))
+        if time.monotonic() - asked < _REMEMBERED_FOR:
+            return names
+        try:
+            async with asyncio.timeout(_ASKED_FOR):
+                names = await self._ask(endpoint)
+        except (TimeoutError, aiohttp.ClientError, OSError, msgspec.MsgspecError, ValueError):
+            return names
+        self._known[endpoint.provider] = (time.monotonic(), names)
+        return names
+
+    async def _ask(self, endpoint: Endpoint) -> tuple[str, ...]:
+        wire = WIRES[next(iter(endpoint.urls))]
+        headers = {**endpoint.headers, **({"anthropic-version": "2023-06-01"} if wire.name == "anthropic" else {})}
+        url = endpoint.urls[wire.name] + wire.models_path
+        async with self._session.get(url, headers=headers, allow_redirects=False) as answer:
+            answer.raise_for_status()
+            body = await answer.content.read(_LARGEST_LIST)
+        return tuple(model.id for model in msgspec.json.decode(body, type=_List).data[:_MOST_MODELS])
+
+
+def _openai(names: list[str]) -> dict[str, Any]:
+    return {
+        "object": "list",
+        "data": [{"id": name, "object": "model", "created": 0, "owned_by": "recloser"} for name in names],
+    }
+
+
+def _anthropic(names: list[str]) -> dict[str, Any]:
+    data = [{"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in names]
+    return {
+        "data": data,
+        "has_more": False,
+        "first_id": names[0] if names else None,
+        "last_id": names[-1] if names else None,
+    }

@@ -1,0 +1,125 @@
+"""The provider's end: one call to a target over HTTP, with every way it can fail turned into a row of the table."""
+
+import asyncio
+import io
+from collections.abc import Mapping
+
+import aiohttp
+
+from recloser.core.classify import INTERRUPTED, MALFORMED, TIMEOUT, UNREACHABLE, Row
+from recloser.gateway.asks import Broke, Chunk, End, Head, Send
+from recloser.gateway.wires.wire import Wire
+from recloser.ports import Clock
+
+_NOT_PASSED_ON = frozenset(
+    {"accept-encoding", "api-key", "authorization", "connection", "content-length", "cookie", "expect", "host",
+     "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+     "x-api-key", "x-goog-api-key"}
+)  # fmt: skip
+_LARGE_BODY = 2**20
+
+
+def request_headers(client_headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The client's headers that a provider gets to see: not its credentials, nor what belongs to the connection."""
+    headers = {}
+    for raw_name, value in client_headers:
+        name = raw_name.decode("latin-1")
+        if name not in _NOT_PASSED_ON and not name.startswith("x-recloser-"):
+            headers[name] = value.decode("latin-1")
+    headers["accept-encoding"] = "identity"  # what we pass through, we must be able to read
+    return headers
+
+
+def open_session() -> aiohttp.ClientSession:
+    """One session for all providers, without a ceiling on connections.
+
+    Pooled connections are let go well before the 60 s and more after which providers close idle ones: a request that
+    meets a closing connection would fail, and could not be repeated without risking that it is answered twice.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=60, keepalive_timeout=15),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None),
+        skip_auto_headers=("user-agent", "accept", "content-type"),
+        read_bufsize=2**18,
+    )
+
+
+class UpstreamCall:
+    """One call to a target."""
+
+    def __init__(
+        self, session: aiohttp.ClientSession, wire: Wire, clock: Clock, headers: Mapping[str, str], query: str
+    ) -> None:
+        self._session = session
+        self._wire = wire
+        self._clock = clock
+        self._headers = headers
+        self._query = f"?{query}" if query else ""
+        self._response: aiohttp.ClientResponse | None = None
+
+    async def send(self, ask: Send) -> Head | Broke:
+        """Send the request and wait for the answer's head."""
+        self.drop()
+        endpoint = ask.target.endpoint
+        url = endpoint.urls[self._wire.name] + self._wire.upstream_path + self._query
+        try:
+            async with asyncio.timeout(ask.until - self._clock.monotonic()):
+                response = await self._session.post(
+                    url,
+                    data=io.BytesIO(ask.body) if len(ask.body) > _LARGE_BODY else ask.body,
+                    headers={**self._headers, **endpoint.headers},
+                    timeout=aiohttp.ClientTimeout(total=None, connect=endpoint.settings.connect_timeout),
+                    allow_redirects=False,
+                )
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            row, message = _named(error, answered=False)
+            return Broke(row, message, self._clock.monotonic())
+        self._response = response
+        answered = {name.lower(): value for name, value in response.headers.items()}
+        return Head(response.status, answered, self._clock.monotonic())
+
+    async def read(self, until: float) -> Chunk | End | Broke:
+        """The next piece of the answer."""
+        assert self._response is not None
+        try:
+            async with asyncio.timeout(until - self._clock.monotonic()):
+                data = await self._response.content.readany()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            row, message = _named(error, answered=True)
+            return Broke(row, message, self._clock.monotonic())
+        return Chunk(data, self._clock.monotonic()) if data else End(self._clock.monotonic())
+
+    async def read_all(self, until: float, limit: int) -> Chunk | Broke:
+        """The rest of the answer, if it has at most `limit` bytes."""
+        pieces: list[bytes] = []
+        size = 0
+        while isinstance(reading := await self.read(until), Chunk):
+            pieces.append(reading.data)
+            size += len(reading.data)
+            if size > limit:
+                return Broke(MALFORMED, f"an answer of more than {limit} bytes", reading.now)
+        if isinstance(reading, Broke):
+            return reading
+        return Chunk(pieces[0] if len(pieces) == 1 else b"".join(pieces), reading.now)
+
+    def drop(self) -> None:
+        """Let go of the answer; unread, its connection is closed."""
+        if self._response is not None:
+            if self._response.content.at_eof():
+                self._response.release()
+            else:
+                self._response.close()
+            self._response = None
+
+
+def _named(error: Exception, *, answered: bool) -> tuple[Row, str]:
+    """The row of the failure table for an exception of the HTTP client, and a sentence."""
+    detail = str(error) or type(error).__name__
+    if isinstance(error, aiohttp.ServerTimeoutError):
+        return UNREACHABLE, "no connection in time"
+    if isinstance(error, TimeoutError):
+        return TIMEOUT, "no answer in time" if not answered else "the answer stalled"
+    if isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL | ValueError):
+        return MALFORMED, detail[:200]
+    return (INTERRUPTED if answered else UNREACHABLE), detail[:200]

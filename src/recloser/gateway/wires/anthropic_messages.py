@@ -1,0 +1,170 @@
+"""Anthropic Messages: `POST /v1/messages`."""
+
+from typing import Any
+
+import msgspec
+
+from recloser.gateway import sse
+from recloser.gateway.wires.wire import Answer, BadRequestError, Ending, Envelope, EventWatch, Refusal
+
+_ERROR_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    408: "timeout_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+    504: "timeout_error",
+    529: "overloaded_error",
+}
+_CUT_SHORT = frozenset({"max_tokens", "pause_turn", "refusal", "model_context_window_exceeded"})
+
+
+class _Message(msgspec.Struct):
+    role: Any = None
+    content: Any = None
+
+
+class _Request(msgspec.Struct):
+    model: str
+    messages: list[msgspec.Raw]
+    stream: bool | None = None
+
+
+class _PlainAnswer(msgspec.Struct):
+    type: Any = None
+    content: list[dict[str, Any]] | None = None
+    stop_reason: str | None = None
+    error: Any = None
+
+
+class _Block(msgspec.Struct):
+    type: str = ""
+    text: Any = None
+    thinking: Any = None
+
+
+class _Delta(msgspec.Struct):
+    type: str = ""
+    text: Any = None
+    thinking: Any = None
+    stop_reason: Any = None
+
+
+class _StreamEvent(msgspec.Struct):
+    type: str
+    content_block: _Block | None = None
+    delta: _Delta | None = None
+    error: Any = None
+
+
+_decode_request = msgspec.json.Decoder(_Request).decode
+_decode_message = msgspec.json.Decoder(_Message).decode
+_decode_answer = msgspec.json.Decoder(_PlainAnswer).decode
+_decode_event = msgspec.json.Decoder(_StreamEvent).decode
+
+
+class AnthropicMessages:
+    """The wire of Claude."""
+
+    name = "anthropic"
+    path = "/v1/messages"
+    upstream_path = "/v1/messages"
+    models_path = "/v1/models"
+    keepalive = sse.event(b'{"type": "ping"}', b"ping")
+    terminator = sse.event(b'{"type":"message_stop"}', b"message_stop")
+    request_id_header = "request-id"
+
+    def read(self, body: bytes) -> Envelope:
+        """What routing needs of a request."""
+        try:
+            request = _decode_request(body)
+            last = _decode_message(request.messages[-1]) if request.messages else _Message()
+        except msgspec.ValidationError as error:
+            raise BadRequestError(*named(error)) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadRequestError(f"the body is not valid JSON: {error}") from error
+        blocks = last.content if isinstance(last.content, list) else ()
+        tool_result = any(isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks)
+        return Envelope(request.model, bool(request.stream), tool_result)
+
+    def judge(self, body: bytes) -> Answer:
+        """What a plain answer is."""
+        try:
+            answer = _decode_answer(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return Answer(broken=f"not an answer: {error}")
+        if answer.type == "error" or answer.error is not None:
+            return Answer(error=msgspec.json.decode(body))
+        if answer.content is None:
+            return Answer(broken="not an answer: no content")
+        content = any(
+            block.get("text") or block.get("thinking") if block.get("type") in ("text", "thinking") else True
+            for block in answer.content
+        )
+        return Answer(content, _ending(answer.stop_reason))
+
+    def watch(self) -> "AnthropicWatch":
+        """A watch for one stream."""
+        return AnthropicWatch()
+
+    def error(self, refusal: Refusal, request_id: str) -> bytes:
+        """The body of an error answer."""
+        kind = _ERROR_TYPES.get(refusal.status, "api_error" if refusal.status >= 500 else "invalid_request_error")
+        return msgspec.json.encode(
+            {"type": "error", "error": {"type": kind, "message": refusal.message}, "request_id": request_id}
+        )
+
+    def stream_error(self, refusal: Refusal, request_id: str) -> bytes:
+        """The event that ends a broken stream."""
+        return sse.event(self.error(refusal, request_id), b"error")
+
+
+class AnthropicWatch(EventWatch):
+    """Watches `message_start … message_stop`."""
+
+    __slots__ = ()
+
+    def _note(self, event: sse.ServerEvent) -> None:
+        try:
+            seen = _decode_event(event.data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self.broken = f"not an event: {error}"
+            return
+        match seen.type:
+            case "content_block_delta":
+                delta = seen.delta
+                if not self.content and delta is not None:
+                    self.content = bool(
+                        delta.text if delta.type == "text_delta"
+                        else delta.thinking if delta.type == "thinking_delta"
+                        else delta.type != "signature_delta"
+                    )  # fmt: skip
+            case "content_block_start" if seen.content_block is not None:
+                block = seen.content_block
+                if block.type not in ("text", "thinking") or block.text or block.thinking:
+                    self.content = True
+            case "message_delta" if seen.delta is not None and seen.delta.stop_reason is not None:
+                self.finished = True
+                self.ending = _ending(seen.delta.stop_reason)
+            case "message_stop":
+                self.terminated = True
+            case "error":
+                self.error = msgspec.json.decode(event.data)
+
+
+def _ending(stop_reason: Any) -> Ending:
+    return Ending.CUT_SHORT if stop_reason in _CUT_SHORT else Ending.ORDINARY
+
+
+def named(error: msgspec.ValidationError) -> tuple[str, str | None]:
+    """What msgspec found wrong, as a sentence, and the field it found it in."""
+    said = str(error)
+    if "required field" in said:
+        field = said.split("`")[1]
+        return f"{field}: Field required", field
+    what, _, path = said.partition(" - at `$")
+    place = path.rstrip("`").lstrip(".")
+    return f"{place or 'body'}: {what}", place or None

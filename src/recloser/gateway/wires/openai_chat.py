@@ -1,0 +1,161 @@
+"""OpenAI Chat Completions: `POST /v1/chat/completions`."""
+
+from typing import Any
+
+import msgspec
+
+from recloser.gateway import sse
+from recloser.gateway.wires.anthropic_messages import named
+from recloser.gateway.wires.wire import Answer, BadRequestError, Ending, Envelope, EventWatch, Refusal
+
+_CODES = {
+    400: ("invalid_request_error", None),
+    401: ("invalid_request_error", "invalid_api_key"),
+    403: ("invalid_request_error", "forbidden"),
+    404: ("invalid_request_error", "model_not_found"),
+    408: ("invalid_request_error", "request_timeout"),
+    413: ("invalid_request_error", "request_too_large"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+    503: ("server_error", "overloaded"),
+    504: ("server_error", "timeout"),
+}
+_CUT_SHORT = frozenset({"length", "content_filter"})
+
+
+class _Message(msgspec.Struct):
+    role: Any = None
+
+
+class _Request(msgspec.Struct):
+    model: str
+    messages: list[msgspec.Raw]
+    stream: bool | None = None
+
+
+class _Said(msgspec.Struct):
+    """A delta of a stream, or the message of a plain answer."""
+
+    content: Any = None
+    refusal: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    tool_calls: Any = None
+    function_call: Any = None
+    audio: Any = None
+
+    def anything(self) -> bool:
+        return bool(
+            self.content
+            or self.tool_calls
+            or self.reasoning_content
+            or self.reasoning
+            or self.refusal
+            or self.function_call
+            or self.audio
+        )
+
+
+class _Choice(msgspec.Struct):
+    delta: _Said | None = None
+    message: _Said | None = None
+    finish_reason: Any = None
+
+
+class _Chunk(msgspec.Struct):
+    """A chunk of a stream, or a plain answer."""
+
+    choices: list[_Choice] | None = None
+    error: Any = None
+    object: Any = None
+
+
+_decode_request = msgspec.json.Decoder(_Request).decode
+_decode_message = msgspec.json.Decoder(_Message).decode
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+
+
+class OpenAIChat:
+    """The wire that nearly every provider speaks."""
+
+    name = "openai-chat"
+    path = "/v1/chat/completions"
+    upstream_path = "/chat/completions"
+    models_path = "/models"
+    keepalive = b": keep-alive\n\n"
+    terminator = sse.event(b"[DONE]")
+    request_id_header = "x-request-id"
+
+    def read(self, body: bytes) -> Envelope:
+        """What routing needs of a request."""
+        try:
+            request = _decode_request(body)
+            last = _decode_message(request.messages[-1]) if request.messages else _Message()
+        except msgspec.ValidationError as error:
+            raise BadRequestError(*named(error)) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise BadRequestError(f"the body is not valid JSON: {error}") from error
+        return Envelope(request.model, bool(request.stream), last.role in ("tool", "function"))
+
+    def judge(self, body: bytes) -> Answer:
+        """What a plain answer is."""
+        try:
+            answer = _decode_chunk(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return Answer(broken=f"not an answer: {error}")
+        if _is_error(answer):
+            return Answer(error=msgspec.json.decode(body))
+        if answer.choices is None:
+            return Answer(broken="not an answer: no choices")
+        content = any(choice.message is not None and choice.message.anything() for choice in answer.choices)
+        return Answer(content, _ending(answer.choices))
+
+    def watch(self) -> "ChatWatch":
+        """A watch for one stream."""
+        return ChatWatch()
+
+    def error(self, refusal: Refusal, request_id: str) -> bytes:  # noqa: ARG002
+        """The body of an error answer. The request's id is in a header on this wire."""
+        kind, code = _CODES.get(
+            refusal.status, ("server_error" if refusal.status >= 500 else "invalid_request_error", None)
+        )
+        return msgspec.json.encode(
+            {"error": {"message": refusal.message, "type": kind, "code": code, "param": refusal.field}}
+        )
+
+    def stream_error(self, refusal: Refusal, request_id: str) -> bytes:
+        """The event that ends a broken stream. No `[DONE]` follows: it would say that the answer is whole."""
+        return sse.event(self.error(refusal, request_id))
+
+
+class ChatWatch(EventWatch):
+    """Watches chunks up to `[DONE]`."""
+
+    __slots__ = ()
+
+    def _note(self, event: sse.ServerEvent) -> None:
+        if event.data == b"[DONE]":
+            self.terminated = True
+            return
+        try:
+            chunk = _decode_chunk(event.data)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            self.broken = f"not an event: {error}"
+            return
+        if event.name == b"error" or _is_error(chunk):
+            self.error = msgspec.json.decode(event.data)
+            return
+        for choice in chunk.choices or ():
+            if choice.delta is not None and not self.content:
+                self.content = choice.delta.anything()
+            if choice.finish_reason is not None:
+                self.finished = True
+                self.ending = _ending(chunk.choices or [])
+
+
+def _is_error(chunk: _Chunk) -> bool:
+    return chunk.error is not None or chunk.object == "error"
+
+
+def _ending(choices: list[_Choice]) -> Ending:
+    reasons = [choice.finish_reason for choice in choices]
+    return Ending.CUT_SHORT if any(reason in _CUT_SHORT for reason in reasons) else Ending.ORDINARY

@@ -1,0 +1,169 @@
+"""What every wire offers, and what they share."""
+
+from enum import Enum
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from recloser.gateway import sse
+
+
+class BadRequestError(ValueError):
+    """A request that cannot be routed. `field` is the name of what is wrong with it, if it has one."""
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class Envelope(NamedTuple):
+    """What routing needs to know of a request."""
+
+    model: str
+    stream: bool
+    after_tool_result: bool
+    """Whether the conversation's last word is a tool's result: a model may end its turn in silence after it."""
+
+
+class Ending(Enum):
+    """How an answer ended."""
+
+    ORDINARY = "ordinary"
+    """A finished turn: it ought to have said something."""
+    CUT_SHORT = "cut short"
+    """A limit, a pause, a refusal: an empty answer is no fault."""
+
+
+class Answer(NamedTuple):
+    """What a plain answer turned out to be."""
+
+    content: bool = False
+    ending: Ending = Ending.ORDINARY
+    error: Any = None
+    """The decoded error object, if the answer is one."""
+    broken: str = ""
+    """Why it is no answer of this wire at all."""
+
+
+class Refusal(NamedTuple):
+    """What a client is told when it gets no answer."""
+
+    status: int
+    kind: str
+    """A failure kind, or what was wrong with the request."""
+    message: str
+    field: str | None = None
+
+
+class Watch(Protocol):
+    """Watches one upstream stream: lets whole events through and notes what they mean."""
+
+    content: bool
+    """Whether something was said, thought or called."""
+    finished: bool
+    """Whether the answer said how it ended."""
+    terminated: bool
+    """Whether the stream's own last event came."""
+    ending: Ending
+    error: Any
+    """The decoded error object, if one came. Nothing after it is let through."""
+    broken: str
+    """Why this is no stream of this wire, if it is not."""
+    events: int
+    """How many events came that were not keep-alives."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take a chunk; give what may be forwarded."""
+        ...
+
+    def end(self) -> bytes:
+        """The stream ended; give what may still be forwarded."""
+        ...
+
+
+class Wire(Protocol):
+    """One protocol, as a client and as a provider speak it."""
+
+    name: str
+    path: str
+    """Where clients ask."""
+    upstream_path: str
+    """Where providers answer, relative to the base URL as the wire's SDK takes it."""
+    models_path: str
+    keepalive: bytes
+    terminator: bytes
+    """The stream's own last event, for a stream that finished without it."""
+    request_id_header: str
+
+    def read(self, body: bytes) -> Envelope:
+        """What routing needs of a request; BadRequestError if it cannot be routed."""
+        ...
+
+    def judge(self, body: bytes) -> Answer:
+        """What a plain answer is."""
+        ...
+
+    def watch(self) -> Watch:
+        """A watch for one stream."""
+        ...
+
+    def error(self, refusal: Refusal, request_id: str) -> bytes:
+        """The body of an error answer."""
+        ...
+
+    def stream_error(self, refusal: Refusal, request_id: str) -> bytes:
+        """The event that ends a broken stream."""
+        ...
+
+
+class EventWatch:
+    """The part of a watch that all wires share: splitting, and stopping at an error or at the end."""
+
+    __slots__ = ("_splitter", "broken", "content", "ending", "error", "events", "finished", "terminated")
+
+    def __init__(self) -> None:
+        self._splitter = sse.Splitter()
+        self.content = self.finished = self.terminated = False
+        self.events = 0
+        self.ending = Ending.ORDINARY
+        self.error: Any = None
+        self.broken: str = ""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Take a chunk; give what may be forwarded."""
+        try:
+            return self._passed(self._splitter.feed(chunk))
+        except sse.EventTooLargeError as error:
+            self.broken = str(error)
+            return b""
+
+    def end(self) -> bytes:
+        """The stream ended; give what may still be forwarded."""
+        rest = self._passed(self._splitter.end())
+        self.broken = ""  # half an event at the end is a break of the connection, not of the wire
+        return rest
+
+    def _passed(self, whole: bytes) -> bytes:
+        """Note what whole events mean; give those before an error and up to the end of the stream."""
+        good = 0
+        for event in sse.parse(whole):
+            if self.terminated:
+                break
+            if event.data and event.name != b"ping":
+                self.events += 1
+                self._note(event)
+                if self.error is not None or self.broken:
+                    break
+            good += len(event.raw)
+        return whole if good == len(whole) else whole[:good]
+
+    def _note(self, event: sse.ServerEvent) -> None:
+        raise NotImplementedError
+
+
+def decode_error(body: bytes) -> tuple[Any, str]:
+    """An error body as JSON (None if it is none) and as text."""
+    try:
+        return msgspec.json.decode(body), body[:4096].decode("utf-8", "replace")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None, body[:4096].decode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""Listens to events. Nobody below knows that it is there."""

@@ -1,0 +1,192 @@
+"""For tests, ours and yours: a clock that stands still, a listener that remembers, and what every store must do."""
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from recloser.core.circuit import Circuit, CircuitState, Lease
+from recloser.core.events import Event
+from recloser.core.failure import FailureKind
+from recloser.ports import Store
+
+_FIRST_WALL_TIME = 1_790_000_000.0
+
+
+class ManualClock:
+    """A clock that moves only when it is told to."""
+
+    def __init__(self, start: float = 1000.0) -> None:
+        self._monotonic = start
+        self._wall = _FIRST_WALL_TIME
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+        return self._monotonic
+
+    def time(self) -> float:
+        """Unix time."""
+        return self._wall
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, on both clocks."""
+        if seconds < 0:
+            raise ValueError(f"time does not go back by {-seconds} s; jump_wall() moves the wall clock alone")
+        self._monotonic += seconds
+        self._wall += seconds
+
+    def jump_wall(self, seconds: float) -> None:
+        """Set the wall clock, forward or back; no time passes."""
+        self._wall += seconds
+
+
+class RecordingSink:
+    """A listener that keeps every event it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def __call__(self, event: Event) -> None:
+        """Keep an event."""
+        self.events.append(event)
+
+    def kinds(self) -> list[str]:
+        """What happened, in order, by name."""
+        return [event.kind for event in self.events]
+
+
+OPEN_CIRCUIT = Circuit(
+    state=CircuitState.OPEN,
+    generation=3,
+    seq=5,
+    failures=2,
+    last_kind=FailureKind.TIMEOUT,
+    opened_at=100.0,
+    open_until=130.5,
+    closed_at=90.25,
+    openings=2,
+    cooldown=30.5,
+    permits=4,
+    reason="timeout: no first token",
+)
+HALF_OPEN_CIRCUIT = replace(
+    OPEN_CIRCUIT,
+    state=CircuitState.HALF_OPEN,
+    generation=4,
+    seq=6,
+    open_until=None,
+    permits=5,
+    leases=(Lease(5, 131.0, 731.0),),
+)
+
+
+class StoreContract(ABC):
+    """What every store must do. Inherit it in a test class named `Test...` and say how to make the store."""
+
+    durable = False
+    """Whether circuits outlive the store object: `make_store` of the same path finds them again."""
+
+    @abstractmethod
+    def make_store(self, tmp_path: Path) -> Store:
+        """Open the store that lives in `tmp_path`."""
+
+    def test_a_new_store_is_empty(self, tmp_path: Path) -> None:
+        """Nothing is there before something is written."""
+        store = self.make_store(tmp_path)
+        assert dict(store.load()) == {}
+        store.close()
+
+    def test_what_is_updated_is_loaded(self, tmp_path: Path) -> None:
+        """An update returns what it stored, and every circuit is found under its own name, field by field."""
+        store = self.make_store(tmp_path)
+        assert store.update("model/a", lambda _: OPEN_CIRCUIT) == OPEN_CIRCUIT
+        assert store.update("model/b", lambda _: HALF_OPEN_CIRCUIT) == HALF_OPEN_CIRCUIT
+        assert dict(store.load()) == {"model/a": OPEN_CIRCUIT, "model/b": HALF_OPEN_CIRCUIT}
+        store.close()
+
+    def test_a_change_is_given_what_is_stored(self, tmp_path: Path) -> None:
+        """The first change of a name is given a fresh circuit, the next one what the first has left."""
+        store = self.make_store(tmp_path)
+        seen: list[Circuit] = []
+
+        def change(circuit: Circuit) -> Circuit:
+            seen.append(circuit)
+            return OPEN_CIRCUIT
+
+        store.update("tool/shell", change)
+        store.update("tool/shell", change)
+        assert (seen[0], seen[-1]) == (Circuit(), OPEN_CIRCUIT)
+        store.close()
+
+    def test_a_change_that_fails_changes_nothing(self, tmp_path: Path) -> None:
+        """Whoever raises in the middle leaves the circuit as it was, and the store in working order."""
+        store = self.make_store(tmp_path)
+        store.update("tool/shell", lambda _: OPEN_CIRCUIT)
+
+        def change(_: Circuit) -> Circuit:
+            raise ZeroDivisionError
+
+        raised = False
+        try:
+            store.update("tool/shell", change)
+        except ZeroDivisionError:
+            raised = True
+        assert raised
+        assert store.update("tool/shell", lambda circuit: circuit) == OPEN_CIRCUIT
+        store.close()
+
+    def test_no_update_of_several_threads_is_lost(self, tmp_path: Path) -> None:
+        """Eight threads, fifty increments each."""
+        store = self.make_store(tmp_path)
+        together = threading.Barrier(8)
+
+        def increment() -> None:
+            together.wait()
+            for _ in range(50):
+                store.update("loop/nightly", _one_failure_more)
+
+        in_threads(increment, 8)
+        assert store.load()["loop/nightly"].failures == 8 * 50
+        store.close()
+
+    def test_its_clock_never_goes_back(self, tmp_path: Path) -> None:
+        """Times in stored circuits are compared on this clock."""
+        store = self.make_store(tmp_path)
+        readings = [store.now() for _ in range(1000)]
+        assert readings == sorted(readings)
+        store.close()
+
+    def test_a_durable_store_finds_its_circuits_again(self, tmp_path: Path) -> None:
+        """Closed and opened again, the circuits are there and the clock went on."""
+        store = self.make_store(tmp_path)
+        store.update("model/a", lambda _: OPEN_CIRCUIT)
+        before = store.now()
+        store.close()
+        again = self.make_store(tmp_path)
+        assert dict(again.load()) == ({"model/a": OPEN_CIRCUIT} if self.durable else {})
+        assert again.now() >= before
+        again.close()
+
+
+def in_threads(work: Callable[[], None], count: int) -> None:
+    """Run `work` in `count` threads and wait for all; what one of them raises is raised here."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the thread that is listened to
+            raised.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if raised:
+        raise raised[0]
+
+
+def _one_failure_more(circuit: Circuit) -> Circuit:
+    return replace(circuit, failures=circuit.failures + 1)
