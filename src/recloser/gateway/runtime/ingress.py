@@ -9,8 +9,9 @@ from typing import Any
 import aiohttp
 
 from recloser.core.units import Secret
-from recloser.gateway.exchange import Exchange, Request
+from recloser.gateway.exchange import Exchange
 from recloser.gateway.gateway import Gateway
+from recloser.gateway.request import Request
 from recloser.gateway.runtime.client import ClientConnection, Receive, SendMessage
 from recloser.gateway.runtime.driver import Driver
 from recloser.gateway.runtime.upstream import UpstreamCall, request_headers

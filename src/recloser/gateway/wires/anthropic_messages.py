@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from recloser.gateway import sse
-from recloser.gateway.wires.wire import Answer, BadRequestError, Ending, Envelope, EventWatch, Refusal
+from recloser.gateway.wires.wire import Answer, BadRequestError, Ending, Envelope, EventWatch, Refusal, wrong_field
 
 _ERROR_TYPES = {
     400: "invalid_request_error",
@@ -83,7 +83,7 @@ class AnthropicMessages:
             request = _decode_request(body)
             last = _decode_message(request.messages[-1]) if request.messages else _Message()
         except msgspec.ValidationError as error:
-            raise BadRequestError(*named(error)) from error
+            raise wrong_field(error) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequestError(f"the body is not valid JSON: {error}") from error
         blocks = last.content if isinstance(last.content, list) else ()
@@ -157,14 +157,3 @@ class AnthropicWatch(EventWatch):
 
 def _ending(stop_reason: Any) -> Ending:
     return Ending.CUT_SHORT if stop_reason in _CUT_SHORT else Ending.ORDINARY
-
-
-def named(error: msgspec.ValidationError) -> tuple[str, str | None]:
-    """What msgspec found wrong, as a sentence, and the field it found it in."""
-    said = str(error)
-    if "required field" in said:
-        field = said.split("`")[1]
-        return f"{field}: Field required", field
-    what, _, path = said.partition(" - at `$")
-    place = path.rstrip("`").lstrip(".")
-    return f"{place or 'body'}: {what}", place or None

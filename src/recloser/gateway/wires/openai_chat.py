@@ -5,8 +5,7 @@ from typing import Any
 import msgspec
 
 from recloser.gateway import sse
-from recloser.gateway.wires.anthropic_messages import named
-from recloser.gateway.wires.wire import Answer, BadRequestError, Ending, Envelope, EventWatch, Refusal
+from recloser.gateway.wires.wire import Answer, BadRequestError, Ending, Envelope, EventWatch, Refusal, wrong_field
 
 _CODES = {
     400: ("invalid_request_error", None),
@@ -91,7 +90,7 @@ class OpenAIChat:
             request = _decode_request(body)
             last = _decode_message(request.messages[-1]) if request.messages else _Message()
         except msgspec.ValidationError as error:
-            raise BadRequestError(*named(error)) from error
+            raise wrong_field(error) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise BadRequestError(f"the body is not valid JSON: {error}") from error
         return Envelope(request.model, bool(request.stream), last.role in ("tool", "function"))

@@ -65,12 +65,12 @@ class Watch(Protocol):
     terminated: bool
     """Whether the stream's own last event came."""
     ending: Ending
-    error: Any
-    """The decoded error object, if one came. Nothing after it is let through."""
-    broken: str
-    """Why this is no stream of this wire, if it is not."""
     events: int
     """How many events came that were not keep-alives."""
+
+    def fault(self) -> Answer | None:
+        """The error object, or what was no event of this wire, if either came. Nothing after it is let through."""
+        ...
 
     def feed(self, chunk: bytes) -> bytes:
         """Take a chunk; give what may be forwarded."""
@@ -143,6 +143,12 @@ class EventWatch:
         self.broken = ""  # half an event at the end is a break of the connection, not of the wire
         return rest
 
+    def fault(self) -> Answer | None:
+        """The error object, or what was no event of this wire, if either came."""
+        if self.error is None and not self.broken:
+            return None
+        return Answer(content=True, error=self.error, broken=self.broken)
+
     def _passed(self, whole: bytes) -> bytes:
         """Note what whole events mean; give those before an error and up to the end of the stream."""
         good = 0
@@ -167,3 +173,14 @@ def decode_error(body: bytes) -> tuple[Any, str]:
         return msgspec.json.decode(body), body[:4096].decode("utf-8", "replace")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None, body[:4096].decode("utf-8", "replace")
+
+
+def wrong_field(error: msgspec.ValidationError) -> BadRequestError:
+    """What msgspec found wrong with a request, naming the field."""
+    said = str(error)
+    if "required field" in said:
+        field = said.split("`")[1]
+        return BadRequestError(f"{field}: Field required", field)
+    what, _, path = said.partition(" - at `$")
+    place = path.rstrip("`").lstrip(".")
+    return BadRequestError(f"{place or 'body'}: {what}", place or None)

@@ -1,0 +1,214 @@
+"""One target's answer on its way to the client: a part of an exchange.
+
+Reads what the target sends, finds out what is wrong with it before anything is forwarded, and from the first content
+on passes it through.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from recloser.core.classify import INTERRUPTED, MALFORMED, classify_answer, classify_error_object
+from recloser.core.failure import Failure
+from recloser.gateway import sse
+from recloser.gateway.asks import Ask, Begin, Broke, Chunk, Finish, Forward, Head, Read, ReadAll, Reply, Send
+from recloser.gateway.request import Request
+from recloser.gateway.splice import with_model
+from recloser.gateway.targets import Target
+from recloser.gateway.wires.wire import Answer, Ending, Watch, decode_error
+
+LARGEST_ANSWER = 256 * 2**20
+LARGEST_ERROR = 2**20
+ERROR_TIMEOUT = 10.0
+"""How long the body of an error answer may take."""
+LARGEST_PRELUDE = 2**20
+"""Bytes of a stream that may come before its first content."""
+LONGEST_SILENCE = 300.0
+"""How long an upstream's keep-alives, without any content, keep a stream alive."""
+FINISH_GRACE = 5.0
+"""How long a finished stream may take to end itself before its last event is added for it."""
+
+T = TypeVar("T")
+Conversation = Generator[Ask, Any, T]
+"""A part of an exchange: asks, is answered, and comes to a result."""
+
+
+class Line:
+    """The line to the world: what is asked goes out, and from every answer we learn the time."""
+
+    __slots__ = ("now",)
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def ask(self, ask: Ask) -> Conversation[Any]:
+        """Have something done; gives what came of it."""
+        reading = yield ask
+        self.now = reading.now
+        return reading
+
+
+@dataclass(frozen=True, slots=True)
+class Verbatim:
+    """A target's own error answer, which may become the client's."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Delivery:
+    """One call to one target. `run` gives None if its answer was delivered whole, else what went wrong."""
+
+    __slots__ = ("_headers", "_line", "_request", "_target", "_wall_clock", "_wire", "content_at", "verbatim")
+
+    def __init__(
+        self,
+        request: Request,
+        target: Target,
+        line: Line,
+        *,
+        headers: Callable[[Mapping[str, str]], Mapping[str, str]],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        self._request = request
+        self._wire = request.wire
+        self._target = target
+        self._line = line
+        self._headers = headers
+        self._wall_clock = wall_clock
+        self.content_at: float | None = None
+        """When content was sent to the client: from then on it cannot be given another answer."""
+        self.verbatim: Verbatim | None = None
+
+    def run(self) -> Conversation[Failure | None]:
+        """The call from its first byte to its last."""
+        return (yield from self._stream() if self._request.envelope.stream else self._plain())
+
+    def _plain(self) -> Conversation[Failure | None]:
+        deadline = self._line.now + self._target.endpoint.settings.total_timeout
+        head = yield from self._send(deadline)
+        if not isinstance(head, Head):
+            return head
+        if head.status != 200:
+            return (yield from self._error_answer(head, deadline))
+        body = yield from self._line.ask(ReadAll(deadline, LARGEST_ANSWER))
+        if isinstance(body, Broke):
+            return _broken(body)
+        failure = self._fault_of(self._wire.judge(body.data))
+        if failure is None:
+            self.content_at = self._line.now
+            yield from self._line.ask(Reply(200, self._headers(head.headers), body.data))
+        return failure
+
+    def _stream(self) -> Conversation[Failure | None]:
+        timeouts = self._target.endpoint.settings
+        started = self._line.now
+        first_token_by = started + timeouts.first_token_timeout
+        head = yield from self._send(first_token_by)
+        if not isinstance(head, Head):
+            return head
+        if head.status != 200 or not head.headers.get("content-type", "").startswith(sse.MEDIA_TYPE):
+            return (yield from self._error_answer(head, first_token_by))
+        watch = self._wire.watch()
+        prelude = yield from self._until_content(watch, first_token_by)
+        if not isinstance(prelude, bytes):
+            return prelude
+        self.content_at = self._line.now
+        yield from self._line.ask(Begin(self._headers(head.headers)))
+        return (yield from self._pass_through(watch, prelude, started + timeouts.stream_timeout))
+
+    def _send(self, deadline: float) -> Conversation[Head | Failure]:
+        """The head of the target's answer, or the failure to get one."""
+        body = with_model(self._request.body, self._request.envelope.model, self._target.model)
+        reading = yield from self._line.ask(Send(self._target, body, deadline))
+        return _broken(reading) if isinstance(reading, Broke) else reading
+
+    def _until_content(self, watch: Watch, deadline: float) -> Conversation[bytes | Failure]:
+        """Read up to the first content, of which the client has seen nothing: the bytes so far, or what went wrong."""
+        prelude = b""
+        while True:
+            reading = yield from self._line.ask(Read(deadline))
+            ended = not isinstance(reading, Chunk)
+            prelude += watch.end() if ended else watch.feed(reading.data)
+            if (fault := watch.fault()) is not None:
+                return self._named(fault)
+            if watch.content:
+                return prelude
+            if watch.terminated or (ended and watch.finished):
+                silence = self._fault_of(Answer(content=False, ending=watch.ending))
+                return prelude if silence is None else silence
+            if isinstance(reading, Broke):
+                return _broken(reading)
+            if ended:
+                row = INTERRUPTED if prelude.strip() else MALFORMED
+                return row.failure(message="the stream ended before any content")
+            if len(prelude) > LARGEST_PRELUDE:
+                return MALFORMED.failure(message="too much before the first content")
+
+    def _pass_through(self, watch: Watch, data: bytes, deadline: float) -> Conversation[Failure | None]:
+        """Forward the stream from its first content to its end."""
+        idle = self._target.endpoint.settings.idle_timeout
+        spoke_at, events = self._line.now, watch.events
+        while True:
+            if watch.events != events:
+                spoke_at, events = self._line.now, watch.events
+            if data:
+                yield from self._line.ask(Forward(data))
+            if (fault := watch.fault()) is not None:
+                return self._named(fault)
+            if watch.terminated:
+                yield from self._line.ask(Finish())
+                return None
+            patience = FINISH_GRACE if watch.finished else idle
+            reading = yield from self._line.ask(
+                Read(min(self._line.now + patience, spoke_at + LONGEST_SILENCE, deadline))
+            )
+            if not isinstance(reading, Chunk):
+                break
+            data = watch.feed(reading.data)
+        data = watch.end()
+        if (fault := watch.fault()) is not None:
+            return self._named(fault)
+        if watch.finished and not watch.terminated:
+            data += self._wire.terminator
+        if data:
+            yield from self._line.ask(Forward(data))
+        if watch.finished or watch.terminated:
+            yield from self._line.ask(Finish())
+            return None
+        if isinstance(reading, Broke):
+            return _broken(reading)
+        return INTERRUPTED.failure(message="the stream ended in the middle of the answer")
+
+    def _error_answer(self, head: Head, deadline: float) -> Conversation[Failure]:
+        """An answer that is none: read what it says and name it."""
+        body = yield from self._line.ask(ReadAll(min(deadline, self._line.now + ERROR_TIMEOUT), LARGEST_ERROR))
+        data = body.data if isinstance(body, Chunk) else b""
+        if head.status == 200:
+            fault = self._fault_of(self._wire.judge(data))
+            return fault or MALFORMED.failure(status=200, message="a plain answer to a streaming request")
+        self.verbatim = Verbatim(head.status, head.headers, data)
+        decoded, text = decode_error(data)
+        return classify_answer(
+            head.status, head.headers, decoded, text, model=self._target.model, wall_now=self._wall_clock()
+        )
+
+    def _fault_of(self, answer: Answer) -> Failure | None:
+        """What is wrong with a 200."""
+        if answer.error is not None:
+            return classify_error_object(answer.error, model=self._target.model, wall_now=self._wall_clock())
+        if answer.broken:
+            return MALFORMED.failure(status=200, message=answer.broken)
+        silent_on_purpose = answer.ending is Ending.CUT_SHORT or self._request.envelope.after_tool_result
+        if not answer.content and not silent_on_purpose:
+            return MALFORMED.failure(status=200, message="an empty answer")
+        return None
+
+    def _named(self, fault: Answer) -> Failure:
+        """The failure that a stream's fault amounts to."""
+        return self._fault_of(fault) or MALFORMED.failure()
+
+
+def _broken(broke: Broke) -> Failure:
+    return broke.row.failure(message=broke.message)

@@ -1,0 +1,68 @@
+"""What a client is told: in headers about an answer, and in words when there is none."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from recloser.core.duration import format_duration
+from recloser.core.failure import LIMITS, REFUSALS, Failure
+from recloser.core.route import Choice
+from recloser.gateway.targets import Target
+from recloser.gateway.wires.wire import Refusal
+
+_KEPT_TO_OURSELVES = frozenset(
+    {"alt-svc", "connection", "content-encoding", "content-length", "date", "keep-alive", "server", "set-cookie",
+     "trailer", "transfer-encoding", "upgrade"}
+)  # fmt: skip
+
+
+class Failed(NamedTuple):
+    """A target that was asked, and what went wrong with it."""
+
+    target: Target
+    failure: Failure
+
+
+def passed_on(upstream: Mapping[str, str]) -> dict[str, str]:
+    """The headers of a target's answer that the client gets: not those that belong to the connection.
+
+    A value that is no plain text is left out: what a provider smuggles into it must not reach our own framing.
+    """
+    return {
+        name: value
+        for name, value in upstream.items()
+        if name not in _KEPT_TO_OURSELVES and value.isascii() and value.isprintable()
+    }
+
+
+def when_to_come_back(retry_after: float, longest: float, wall_now: float) -> dict[str, str]:
+    """`retry-after`, never longer than agents bear, and the full time beside it."""
+    moment = datetime.fromtimestamp(wall_now + retry_after, UTC).isoformat(timespec="seconds")
+    seconds = max(1, round(min(retry_after, longest)))
+    return {"retry-after": str(seconds), "x-recloser-reset": moment.replace("+00:00", "Z")}
+
+
+def nobody_left(failed: Sequence[Failed], choice: Choice[Target]) -> Refusal:
+    """The refusal when no target is left: 429 if every reason is a limit, else 503."""
+    kinds = [f.failure.kind for f in failed] + [p.denied.kind for p in choice.passed if p.denied is not None]
+    status = 429 if kinds and LIMITS.issuperset(kinds) else 503
+    failures = {f.target: f.failure for f in failed}
+    said = []
+    for passed in choice.passed:
+        failure = failures.get(passed.target)
+        why = shown(failure) if failure is not None else (passed.denied and passed.denied.kind) or passed.why
+        wait = "" if passed.retry_after is None else f", open again in {format_duration(passed.retry_after)}"
+        said.append(f"{passed.target.label}: {why}{wait}")
+    return Refusal(status, "all_targets_failed", f"no target could serve this request ({'; '.join(said)})")
+
+
+def broken_off(target: Target, failure: Failure) -> Refusal:
+    """The refusal when a stream broke after content."""
+    return Refusal(503, failure.kind, f"the stream from {target.label} broke off: {shown(failure)}")
+
+
+def shown(failure: Failure) -> str:
+    """A failure for a client: what a provider says of our key or our bill is not for its ears."""
+    if failure.kind in REFUSALS or not failure.message:
+        return failure.kind
+    return f"{failure.kind}: {failure.message[:200]}"
