@@ -128,7 +128,7 @@ class CircuitBreaker:
         self._counts = dict.fromkeys(
             ("admitted", "succeeded", "failed", "ignored", "cancelled", "expired", "stale", "denied", "opened"), 0
         )
-        self._asked_for = True
+        self._asked_for = False
         self._expired: set[int] = set()
         """The numbers of expired permits whose owners are still silent."""
         self._last_denied_at: float | None = None
@@ -154,6 +154,11 @@ class CircuitBreaker:
 
     def acquire(self) -> HeldPermit:
         """A permit for one call; CircuitOpenError if the circuit refuses."""
+        circuit = self._circuit
+        if circuit.state is CircuitState.CLOSED:  # the everyday case: nothing to decide
+            with self._lock:
+                self._counts["admitted"] += 1
+            return HeldPermit(self, Permit(circuit.generation))
         with self._lock:
             now = self._clock.monotonic()
             step, answer = machine.admit(self._circuit, self.settings, self.name, now)
@@ -335,8 +340,8 @@ class BreakersSnapshot:
 class Breakers:
     """A breaker per name, made when it is first asked for.
 
-    Bounded: past `max_size`, the least recently used breakers that hold no news (closed, no failures, no call in
-    flight) are forgotten; one that is open never is.
+    Bounded: past `max_size`, breakers that hold no news (lastingly closed, no failures, no call in flight) are
+    forgotten, those that nobody asked for again first; one that is open never is.
     """
 
     def __init__(
@@ -373,6 +378,7 @@ class Breakers:
                 if breaker is None:
                     breaker = self._breakers[name] = self._made(name, self._forgotten)
                     self._forget_some(breaker)
+                    return breaker
         breaker._asked_for = True
         return breaker
 

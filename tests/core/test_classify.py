@@ -376,8 +376,8 @@ def test_vllm() -> None:
     for message in (
         "This model's maximum context length is 4096 tokens. However, you requested 5000 tokens.",
         (
-            "You passed 1015 input tokens and requested 10 output tokens. However, the model's context length is only 1024 "
-            "tokens, resulting in a maximum input length of 1014 tokens."
+            "You passed 1015 input tokens and requested 10 output tokens. However, the model's context length is only "
+            "1024 tokens, resulting in a maximum input length of 1014 tokens."
         ),
         "The decoder prompt (length 9000) is longer than the maximum model length of 4096.",
     ):

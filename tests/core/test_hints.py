@@ -53,7 +53,7 @@ def test_retry_after_is_seconds_or_a_date(value: str, seconds: float | None) -> 
 )
 def test_an_absurd_hint_is_absent(value: str) -> None:
     assert hint({"retry-after": value}) is None
-    assert hint({"retry-after-ms": value + "000"}) is None
+    assert hint({"retry-after-ms": value.replace(f"{366 * DAY + 1:.0f}", "1e300")}) is None
     assert hint(body={"retry_after": value}) is None
 
 

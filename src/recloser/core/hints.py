@@ -88,6 +88,8 @@ def _until(moment: Any, wall_now: float) -> float | None:
 
 
 def _duration(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
     try:
         return float(value) if isinstance(value, int | float) else parse_duration(str(value)[:64])
     except (ValueError, OverflowError):

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Self
 
 from recloser.gateway.exchange import ClientSide
+from recloser.gateway.runtime.deadline import Deadline
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -21,7 +22,14 @@ class ClientConnection:
     """Sends a client its answer; cancels the exchange's task when the client leaves."""
 
     def __init__(
-        self, receive: Receive, send: SendMessage, *, keepalive: bytes | None, keepalive_after: float, request_id: str
+        self,
+        receive: Receive,
+        send: SendMessage,
+        *,
+        keepalive: bytes | None,
+        keepalive_after: float,
+        request_id: str,
+        deadline: Deadline,
     ) -> None:
         self.seen = ClientSide()
         self.left = False
@@ -30,6 +38,7 @@ class ClientConnection:
         self._keepalive = keepalive
         self._keepalive_after = keepalive_after
         self._request_id = request_id
+        self._deadline = deadline
         self._task: asyncio.Task[Any] | None = None
         self._loop = asyncio.get_running_loop()
         self._last_sent = self._loop.time()
@@ -55,9 +64,12 @@ class ClientConnection:
         if self.seen.begun:
             return
         self.seen.begun = True
+        await self._put(self._start(headers))
+
+    def _start(self, headers: Mapping[str, str]) -> Message:
         passed = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
         own = [pair for pair in _STREAM_HEADERS if pair[0].decode() not in headers]
-        await self._put({"type": "http.response.start", "status": 200, "headers": [*passed, *own]})
+        return {"type": "http.response.start", "status": 200, "headers": [*passed, *own]}
 
     async def forward(self, data: bytes) -> None:
         """Send a piece of the stream."""
@@ -77,11 +89,13 @@ class ClientConnection:
 
     async def _put(self, message: Message) -> None:
         self._sending = True
-        stuck = self._loop.call_later(_STUCK_AFTER, self._leave)
         try:
-            await self._send(message)
+            with self._deadline.within(_STUCK_AFTER):
+                await self._send(message)
+        except TimeoutError:
+            self._leave()
+            await asyncio.sleep(0)  # where the cancelling arrives
         finally:
-            stuck.cancel()
             self._sending = False
         self._last_sent = self._loop.time()
 
@@ -110,8 +124,11 @@ class ClientConnection:
 
     async def _say_alive(self) -> None:
         assert self._keepalive is not None
-        await self.begin({"x-recloser-request-id": self._request_id})
-        await self.forward(self._keepalive)
+        if not self.seen.begun:
+            self.seen.begun = True
+            await self._send(self._start({"x-recloser-request-id": self._request_id}))
+        await self._send({"type": "http.response.body", "body": self._keepalive, "more_body": True})
+        self._last_sent = self._loop.time()
 
     def _help(self, job: Callable[[], Awaitable[None]]) -> None:
         helper = self._loop.create_task(_awaited(job))

@@ -1,6 +1,6 @@
 """Where requests come in: a bare ASGI application. What is no request for a model goes on to the operating pages."""
 
-import asyncio
+import contextlib
 import hmac
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
@@ -13,6 +13,7 @@ from recloser.gateway.exchange import Exchange
 from recloser.gateway.gateway import Gateway
 from recloser.gateway.request import Request
 from recloser.gateway.runtime.client import ClientConnection, Receive, SendMessage
+from recloser.gateway.runtime.deadline import Deadline
 from recloser.gateway.runtime.driver import Driver
 from recloser.gateway.runtime.upstream import UpstreamCall, request_headers
 from recloser.gateway.wires import WIRES
@@ -90,8 +91,9 @@ class Ingress:
         self, wire: Wire, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: SendMessage
     ) -> None:
         request_id = self._gateway.request_id()
+        deadline = Deadline()
         try:
-            body = await self._body(headers, receive)
+            body = await self._body(headers, receive, deadline)
             if body is None:
                 return
             request = self._request(request_id, wire, headers, body)
@@ -105,6 +107,7 @@ class Ingress:
             keepalive=wire.keepalive if request.envelope.stream else None,
             keepalive_after=settings.keepalive_after,
             request_id=request_id,
+            deadline=deadline,
         )
         exchange = Exchange(
             request,
@@ -116,12 +119,17 @@ class Ingress:
             now=clock.monotonic(),
         )
         upstream = UpstreamCall(
-            self._session, wire, clock, request_headers(scope["headers"]), scope["query_string"].decode("latin-1")
+            self._session,
+            wire,
+            clock,
+            headers=request_headers(scope["headers"]),
+            query=scope["query_string"].decode("latin-1"),
+            deadline=deadline,
         )
-        with client:
+        with contextlib.closing(deadline), client:
             await self._driver.drive(exchange.run(), client, upstream)
 
-    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
+    async def _body(self, headers: Mapping[bytes, bytes], receive: Receive, deadline: Deadline) -> bytes | None:
         """The request's body; None if the client left while sending it."""
         limit = self._gateway.settings.max_body
         too_large = Refusal(413, "too_large", f"the request is larger than this gateway takes ({limit} bytes)")
@@ -131,7 +139,7 @@ class Ingress:
         pieces: list[bytes] = []
         size = 0
         try:
-            async with asyncio.timeout(self._gateway.settings.body_timeout):
+            with deadline.within(self._gateway.settings.body_timeout):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":

@@ -1,6 +1,5 @@
 """The provider's end: one call to a target over HTTP, with every way it can fail turned into a row of the table."""
 
-import asyncio
 import io
 from collections.abc import Mapping
 
@@ -8,6 +7,7 @@ import aiohttp
 
 from recloser.core.classify import INTERRUPTED, MALFORMED, TIMEOUT, UNREACHABLE, Row
 from recloser.gateway.asks import Broke, Chunk, End, Head, Send
+from recloser.gateway.runtime.deadline import Deadline
 from recloser.gateway.wires.wire import Wire
 from recloser.ports import Clock
 
@@ -49,13 +49,21 @@ class UpstreamCall:
     """One call to a target."""
 
     def __init__(
-        self, session: aiohttp.ClientSession, wire: Wire, clock: Clock, headers: Mapping[str, str], query: str
+        self,
+        session: aiohttp.ClientSession,
+        wire: Wire,
+        clock: Clock,
+        *,
+        headers: Mapping[str, str],
+        query: str,
+        deadline: Deadline,
     ) -> None:
         self._session = session
         self._wire = wire
         self._clock = clock
         self._headers = headers
         self._query = f"?{query}" if query else ""
+        self._deadline = deadline
         self._response: aiohttp.ClientResponse | None = None
 
     async def send(self, ask: Send) -> Head | Broke:
@@ -64,7 +72,7 @@ class UpstreamCall:
         endpoint = ask.target.endpoint
         url = endpoint.urls[self._wire.name] + self._wire.upstream_path + self._query
         try:
-            async with asyncio.timeout(ask.until - self._clock.monotonic()):
+            with self._deadline.within(ask.until - self._clock.monotonic()):
                 response = await self._session.post(
                     url,
                     data=io.BytesIO(ask.body) if len(ask.body) > _LARGE_BODY else ask.body,
@@ -82,9 +90,12 @@ class UpstreamCall:
     async def read(self, until: float) -> Chunk | End | Broke:
         """The next piece of the answer."""
         assert self._response is not None
+        content = self._response.content
         try:
-            async with asyncio.timeout(until - self._clock.monotonic()):
-                data = await self._response.content.readany()
+            data = content.read_nowait()
+            if not data and not content.at_eof():
+                with self._deadline.within(until - self._clock.monotonic()):
+                    data = await content.readany()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             row, message = _named(error, answered=True)
             return Broke(row, message, self._clock.monotonic())

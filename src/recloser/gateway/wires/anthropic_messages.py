@@ -127,9 +127,9 @@ class AnthropicWatch(EventWatch):
 
     __slots__ = ()
 
-    def _note(self, event: sse.ServerEvent) -> None:
+    def _note(self, name: bytes, data: bytes) -> None:  # noqa: ARG002 - the data names itself
         try:
-            seen = _decode_event(event.data)
+            seen = _decode_event(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self.broken = f"not an event: {error}"
             return
@@ -152,7 +152,7 @@ class AnthropicWatch(EventWatch):
             case "message_stop":
                 self.terminated = True
             case "error":
-                self.error = msgspec.json.decode(event.data)
+                self.error = msgspec.json.decode(data)
 
 
 def _ending(stop_reason: Any) -> Ending:

@@ -131,17 +131,17 @@ class ChatWatch(EventWatch):
 
     __slots__ = ()
 
-    def _note(self, event: sse.ServerEvent) -> None:
-        if event.data == b"[DONE]":
+    def _note(self, name: bytes, data: bytes) -> None:
+        if data == b"[DONE]":
             self.terminated = True
             return
         try:
-            chunk = _decode_chunk(event.data)
+            chunk = _decode_chunk(data)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             self.broken = f"not an event: {error}"
             return
-        if event.name == b"error" or _is_error(chunk):
-            self.error = msgspec.json.decode(event.data)
+        if name == b"error" or _is_error(chunk):
+            self.error = msgspec.json.decode(data)
             return
         for choice in chunk.choices or ():
             if choice.delta is not None and not self.content:

@@ -152,18 +152,18 @@ class EventWatch:
     def _passed(self, whole: bytes) -> bytes:
         """Note what whole events mean; give those before an error and up to the end of the stream."""
         good = 0
-        for event in sse.parse(whole):
+        for name, data, length in sse.parse(whole):
             if self.terminated:
                 break
-            if event.data and event.name != b"ping":
+            if data and name != b"ping":
                 self.events += 1
-                self._note(event)
+                self._note(name, data)
                 if self.error is not None or self.broken:
                     break
-            good += len(event.raw)
+            good += length
         return whole if good == len(whole) else whole[:good]
 
-    def _note(self, event: sse.ServerEvent) -> None:
+    def _note(self, name: bytes, data: bytes) -> None:
         raise NotImplementedError
 
 

@@ -1,0 +1,164 @@
+"""Talks an exchange through its life, as the driver would, with no socket and a clock that is told what time it is."""
+
+from collections.abc import Iterable
+from typing import Any, Self
+
+from recloser.breaker import Breakers
+from recloser.core.circuit import CircuitSettings
+from recloser.core.classify import INTERRUPTED, TIMEOUT, UNREACHABLE, Row
+from recloser.gateway.asks import Ask, Begin, Broke, Chunk, End, Finish, Forward, GatewayStops, Head, Now, Reply, Send
+from recloser.gateway.events import AttemptFailed, RequestFinished
+from recloser.gateway.exchange import ClientSide, Exchange
+from recloser.gateway.request import Request
+from recloser.gateway.settings import GatewaySettings, ProviderSettings, RouteSettings
+from recloser.gateway.targets import Routes
+from recloser.gateway.wires import WIRES
+from recloser.testing import ManualClock, RecordingSink
+
+SSE = {"content-type": "text/event-stream"}
+JSON = {"content-type": "application/json"}
+PLAIN = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+STREAMING = b'{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}'
+ANSWER = b'{"choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}]}'
+ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}\n\n'
+HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"hello"},"finish_reason":null}]}\n\n'
+STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+class Conversation:
+    """One exchange. `ask` is what it wants done now, None once it is over; the verbs say what came of it."""
+
+    def __init__(
+        self,
+        body: bytes = PLAIN,
+        *,
+        targets: Iterable[str] = ("a/m", "b/m"),
+        wire: str = "openai-chat",
+        gateway: GatewaySettings | None = None,
+        circuit: CircuitSettings | None = None,
+        breakers: Breakers | None = None,
+        clock: ManualClock | None = None,
+        provider: dict[str, Any] | None = None,
+    ) -> None:
+        self.clock = clock or ManualClock(start=1000.0)
+        self.sink = RecordingSink()
+        self.breakers = breakers or Breakers(circuit or CircuitSettings(jitter=0.0), clock=self.clock)
+        self.client = ClientSide()
+        targets = tuple(targets)
+        settings = ProviderSettings(kind="compatible", wire=wire, base_url="http://127.0.0.1:1/v1", **(provider or {}))
+        routes = Routes({t.split("/")[0]: settings for t in targets}, {"*": RouteSettings(targets=targets)}, {})
+        envelope = WIRES[wire].read(body)
+        request = Request(
+            id="req_1", wire=WIRES[wire], envelope=envelope, body=body, targets=routes.targets(envelope.model) or ()
+        )
+        self.exchange = Exchange(
+            request,
+            gateway or GatewaySettings(max_hold=0.0),
+            self.breakers,
+            client=self.client,
+            emit=self.sink,
+            wall_clock=self.clock.time,
+            now=self.clock.monotonic(),
+        ).run()
+        self.sent: list[Ask] = []
+        """Everything that went to the client."""
+        self.asked: list[str] = []
+        """Every target that was sent the request."""
+        self.ask: Ask | None = None
+        self._go(next, self.exchange)
+
+    # What the world answers ------------------------------------------------------------------------------------------
+
+    def answers(self, status: int = 200, headers: dict[str, str] | None = None) -> Self:
+        """The target's head arrives."""
+        return self._answered(Head(status, SSE if headers is None else headers, self.clock.monotonic()))
+
+    def says(self, data: bytes) -> Self:
+        """A piece of the answer arrives."""
+        return self._answered(Chunk(data, self.clock.monotonic()))
+
+    def ends(self) -> Self:
+        """The answer ends as its framing says it should."""
+        return self._answered(End(self.clock.monotonic()))
+
+    def breaks(self, row: Row = INTERRUPTED, message: str = "reset by peer") -> Self:
+        """The connection breaks."""
+        return self._answered(Broke(row, message, self.clock.monotonic()))
+
+    def refuses(self) -> Self:
+        """The target cannot be reached."""
+        return self.breaks(UNREACHABLE, "connection refused")
+
+    def lets_time_pass(self) -> Self:
+        """Nothing comes until the deadline that was asked for."""
+        assert self.ask is not None
+        self.clock.advance(self.ask.until - self.clock.monotonic())  # type: ignore[union-attr]
+        return self.breaks(TIMEOUT, "no answer in time")
+
+    def wakes(self, after: float) -> Self:
+        """A held exchange is woken."""
+        self.clock.advance(after)
+        return self._answered(Now(self.clock.monotonic()))
+
+    def fails(self, status: int, body: bytes = b"{}", headers: dict[str, str] | None = None) -> Self:
+        """The target answers with an error."""
+        return self.answers(status, {**JSON, **(headers or {})}).says(body)
+
+    def client_leaves(self) -> None:
+        """The client is gone."""
+        self.exchange.close()
+        self.ask = None
+
+    def gateway_stops(self) -> Self:
+        """The drain time is over."""
+        return self._go(self.exchange.throw, GatewayStops())
+
+    # What was seen ---------------------------------------------------------------------------------------------------
+
+    @property
+    def over(self) -> bool:
+        """Whether the exchange has come to its end."""
+        return self.ask is None
+
+    @property
+    def received(self) -> bytes:
+        """The bytes that the client got of a stream."""
+        return b"".join(ask.data for ask in self.sent if isinstance(ask, Forward))
+
+    @property
+    def reply(self) -> Reply:
+        """The client's whole answer."""
+        (reply,) = self.sent
+        assert isinstance(reply, Reply)
+        return reply
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """Kind and circuit of every failed attempt."""
+        events = [event for event in self.sink.events if isinstance(event, AttemptFailed)]
+        return [(event.failure, event.circuit or "nobody") for event in events]
+
+    @property
+    def account(self) -> RequestFinished:
+        """What was told of the exchange at its end."""
+        event = self.sink.events[-1]
+        assert isinstance(event, RequestFinished)
+        return event
+
+    def _answered(self, reading: Any) -> Self:
+        return self._go(self.exchange.send, reading)
+
+    def _go(self, step: Any, argument: Any) -> Self:
+        """Take a step, and do at once what goes to the client."""
+        try:
+            self.ask = step(argument)
+            while isinstance(self.ask, Begin | Forward | Finish | Reply):
+                self.client.begun = True
+                self.sent.append(self.ask)
+                self.ask = self.exchange.send(Now(self.clock.monotonic()))
+        except StopIteration:
+            self.ask = None
+        if isinstance(self.ask, Send):
+            self.asked.append(self.ask.target.label)
+        return self
