@@ -335,7 +335,7 @@ def _unit(hint: Any) -> str:
     for unit, name in ((Unit.SECONDS, "duration"), (Unit.BYTES, "size")):
         if unit in get_args(hint):
             return name
-    return _type(hint)
+    return _type(hint).removesuffix(", or none")  # the default says so
 
 
 _TYPE_NAMES: Mapping[Any, str] = {

@@ -1,5 +1,6 @@
 """For tests, ours and yours: a clock that stands still, a listener that remembers, and what every store must do."""
 
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -141,10 +142,14 @@ class StoreContract(ABC):
         store = self.make_store(tmp_path)
         together = threading.Barrier(8)
 
+        def one_failure_more(circuit: Circuit) -> Circuit:
+            tmp_path.stat()  # lets other threads in, as any work would
+            return replace(circuit, failures=circuit.failures + 1)
+
         def increment() -> None:
             together.wait()
             for _ in range(50):
-                store.update("loop/nightly", _one_failure_more)
+                store.update("loop/nightly", one_failure_more)
 
         in_threads(increment, 8)
         assert store.load()["loop/nightly"].failures == 8 * 50
@@ -170,7 +175,7 @@ class StoreContract(ABC):
 
 
 def in_threads(work: Callable[[], None], count: int) -> None:
-    """Run `work` in `count` threads and wait for all; what one of them raises is raised here."""
+    """Run `work` in `count` threads that take turns at every chance; what one of them raises is raised here."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -180,13 +185,14 @@ def in_threads(work: Callable[[], None], count: int) -> None:
             raised.append(error)
 
     threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    patient = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(patient)
     if raised:
         raise raised[0]
-
-
-def _one_failure_more(circuit: Circuit) -> Circuit:
-    return replace(circuit, failures=circuit.failures + 1)

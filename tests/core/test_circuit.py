@@ -233,6 +233,17 @@ def test_a_late_result_is_no_verdict_on_an_open_circuit(late: Callable[[Story, P
     assert len(story.events) == 1
 
 
+def test_a_success_from_before_the_opening_does_not_end_todays_row_of_failures() -> None:
+    story = Story()
+    ancient = story.admit(14.0)
+    story.fail(story.admit(15.0), 15.0)
+    story.fail(story.admit(16.0), 16.0)
+    story.succeed(story.admit(26.0), 27.0)
+    before = story.fail(story.admit(28.0), 28.0)
+    assert story.succeed(ancient, 29.0) is before
+    assert story.fail(story.admit(30.0), 30.0).state is OPEN
+
+
 def test_late_failures_do_not_extend_the_cooldown() -> None:
     """Else a row of slow failures would keep it open for ever."""
     story = Story()

@@ -6,7 +6,23 @@ from typing import Any, Self
 from recloser.breaker import Breakers
 from recloser.core.circuit import CircuitSettings
 from recloser.core.classify import INTERRUPTED, TIMEOUT, UNREACHABLE, Row
-from recloser.gateway.asks import Ask, Begin, Broke, Chunk, End, Finish, Forward, GatewayStops, Head, Now, Reply, Send
+from recloser.gateway.asks import (
+    Ask,
+    Begin,
+    Broke,
+    Chunk,
+    End,
+    Finish,
+    Forward,
+    GatewayStops,
+    Head,
+    Hold,
+    Now,
+    Read,
+    ReadAll,
+    Reply,
+    Send,
+)
 from recloser.gateway.events import AttemptFailed, RequestFinished
 from recloser.gateway.exchange import ClientSide, Exchange
 from recloser.gateway.request import Request
@@ -92,8 +108,7 @@ class Conversation:
 
     def lets_time_pass(self) -> Self:
         """Nothing comes until the deadline that was asked for."""
-        assert self.ask is not None
-        self.clock.advance(self.ask.until - self.clock.monotonic())  # type: ignore[union-attr]
+        self.clock.advance(self.until - self.clock.monotonic())
         return self.breaks(TIMEOUT, "no answer in time")
 
     def wakes(self, after: float) -> Self:
@@ -122,6 +137,12 @@ class Conversation:
         return self.ask is None
 
     @property
+    def until(self) -> float:
+        """The deadline of what it wants done now."""
+        assert isinstance(self.ask, Send | Read | ReadAll | Hold)
+        return self.ask.until
+
+    @property
     def received(self) -> bytes:
         """The bytes that the client got of a stream."""
         return b"".join(ask.data for ask in self.sent if isinstance(ask, Forward))
@@ -136,8 +157,12 @@ class Conversation:
     @property
     def failures(self) -> list[tuple[str, str]]:
         """Kind and circuit of every failed attempt."""
-        events = [event for event in self.sink.events if isinstance(event, AttemptFailed)]
-        return [(event.failure, event.circuit or "nobody") for event in events]
+        return [(event.failure, event.circuit or "nobody") for event in self.attempts]
+
+    @property
+    def attempts(self) -> list[AttemptFailed]:
+        """What was written down of every failed attempt."""
+        return [event for event in self.sink.events if isinstance(event, AttemptFailed)]
 
     @property
     def account(self) -> RequestFinished:

@@ -9,7 +9,8 @@ from tests.gateway.conversation import ANSWER, DONE, HELLO, JSON, PLAIN, ROLE, S
 from recloser.breaker import Breakers
 from recloser.core.circuit import CircuitSettings, CircuitState
 from recloser.core.classify import INTERRUPTED
-from recloser.gateway.asks import Begin, Finish, Hold, Read, ReadAll, Reply, Send
+from recloser.core.units import Secret
+from recloser.gateway.asks import Begin, Finish, Hold, Read, Reply, Send
 from recloser.gateway.settings import GatewaySettings
 from recloser.testing import ManualClock
 
@@ -81,6 +82,14 @@ class TestPlain:
         assert b"sk-abc" not in talk.reply.body
         assert talk.failures == [("auth", "account/a")]
 
+    def test_a_key_or_a_prompt_that_a_provider_repeats_is_not_written_down(self) -> None:
+        keyed = {"api_key": Secret("k-123", "env:KEY")}
+        talk = Conversation(targets=["a/m"], provider=keyed).fails(401, b'{"error":{"message":"bad key k-123"}}')
+        assert [event.message for event in talk.attempts] == ["bad key [key]"]
+        assert "k-123" not in talk.breakers["account/a"].snapshot().reason
+        talk = Conversation().fails(400, b'{"error":{"message":"cannot read: my secret plan"}}')
+        assert [event.message for event in talk.attempts] == [""]
+
     def test_a_single_target_s_404_is_told(self) -> None:
         said = b'{"error":{"message":"The model m does not exist","code":"model_not_found"}}'
         assert Conversation(targets=["a/m"]).fails(404, said).reply.body == said
@@ -94,12 +103,9 @@ class TestPlain:
 
     def test_a_plain_answer_has_the_total_time_to_arrive(self) -> None:
         talk = Conversation(provider={"total_timeout": 100.0})
-        assert isinstance(talk.ask, Send)
-        assert talk.ask.until == 1100.0
+        assert talk.until == 1100.0
         talk.clock.advance(30.0)
-        talk.answers(200, JSON)
-        assert isinstance(talk.ask, ReadAll)
-        assert talk.ask.until == 1100.0
+        assert talk.answers(200, JSON).until == 1100.0
 
 
 class TestStreamBeforeContent:

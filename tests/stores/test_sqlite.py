@@ -5,7 +5,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +51,20 @@ def test_a_file_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None
     path.touch(mode=0o644)
     SqliteStore(path).close()
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_not_even_for_a_moment_may_others_read_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.db"
+    modes: list[int] = []
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+
+    def spying(*args: Any, **options: Any) -> sqlite3.Connection:
+        modes.append(stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o777)
+        return connect(*args, **options)
+
+    monkeypatch.setattr(sqlite3, "connect", spying)
+    SqliteStore(path).close()
+    assert modes == [0o600]
 
 
 def test_missing_folders_are_made(tmp_path: Path) -> None:

@@ -170,6 +170,19 @@ def test_a_store_that_fails_and_recovers_has_lost_nothing(writer: WriteBehind, s
     ]
 
 
+def test_what_could_not_be_written_gives_way_to_what_happened_meanwhile(writer: WriteBehind, store: Scripted) -> None:
+    store.down = True
+    store.open_gate.clear()
+    writer.put("model/a", OPEN_CIRCUIT)
+    store.wait_until(lambda: store.tries == 1)
+    writer.put("model/a", HALF_OPEN_CIRCUIT)  # while the older one is on its way to failing
+    store.open_gate.set()
+    store.wait_until(lambda: store.tries == 2)
+    store.down = False
+    writer.close()
+    assert store.load()["model/a"] == HALF_OPEN_CIRCUIT.shifted(4000.0)
+
+
 def test_each_loss_is_told_once(writer: WriteBehind, store: Scripted, sink: Sink) -> None:
     for round_ in (1, 2):
         store.down = True
@@ -222,6 +235,7 @@ def test_closing_writes_what_is_pending(store: Scripted, clock: ManualClock, sin
         writer.put(f"tool/{number}", OPEN_CIRCUIT)
     writer.close()
     assert len(store.load()) == 50
+    assert sink.events == []
     assert store.closed
     assert not writer._thread.is_alive()
 

@@ -13,7 +13,9 @@ class StateSettings:
     """[state]: what outlives the process, and where."""
 
     url: str = "sqlite:.recloser/state.db"
+    """Where circuits are kept: `sqlite:PATH`, or `memory:` to forget them with the process."""
     dir: str = ".recloser"
+    """Where the event log lies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,8 @@ class Config:
     profiles: Mapping[str, RouteSettings] = field(default_factory=dict)
     path: Path | None = None
     """The file it came from; None if there was none."""
+    simulated: bool = False
+    """Whether the built-in simulated provider is started and answers everything: there is nobody else to ask."""
 
     @property
     def base(self) -> Path:

@@ -1,7 +1,10 @@
 """What is wrong with a configuration, and where."""
 
+import difflib
+import json
 import re
 import tomllib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,54 +28,66 @@ class Problem:
 
 
 class BadConfigError(ConfigError):
-    """A configuration that cannot be used; `problems` holds all that is wrong with it."""
+    """A configuration that cannot be used; `problems` holds all that is wrong with it, in the order of the file."""
 
-    def __init__(self, path: Path | None, problems: list[Problem]) -> None:
+    def __init__(self, path: Path | None, problems: Iterable[Problem]) -> None:
         self.path = path
-        self.problems = sorted(problems, key=lambda problem: problem.line)
-        count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
-        super().__init__("\n".join([f"{path or 'the configuration'} has {count}:", *(f"  {p}" for p in self.problems)]))
+        self.problems = sorted(dict.fromkeys(problems), key=lambda problem: problem.line)
+        count = f"{len(self.problems)} problems" if len(self.problems) > 1 else "a problem"
+        told = (f"  {problem}" for problem in self.problems)
+        super().__init__("\n".join([f"{path or 'the configuration'} has {count}:", *told]))
 
 
 def dotted(key: Key) -> str:
     """A key as TOML writes it."""
-    return ".".join(part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else f'"{part}"' for part in key)
+    return ".".join(
+        part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part, ensure_ascii=False) for part in key
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """For people: the known name that was probably meant, else all of them."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known are {', '.join(names)}" if names else "none is known"
 
 
 def line_numbers(text: str) -> dict[Key, int]:
-    """Where each key of a TOML text stands.
-
-    A line is read by asking the TOML parser itself what its header or its key means, so that quoting needs no second
-    set of rules. A line inside a multi-line value may be taken for a key; that can only point a message elsewhere.
-    """
+    """Where each key of a TOML text stands. Keys inside a value stand where the value begins."""
     lines: dict[Key, int] = {}
     table: Key = ()
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if stripped.startswith("["):
-            header = _keys_of(stripped)
-            if header:
-                table = header
-                lines.setdefault(table, number)
-        elif "=" in stripped and not stripped.startswith("#"):
-            for end in (m.start() for m in re.finditer("=", stripped)):
-                key = _keys_of(stripped[:end] + "= 0")
-                if key:
-                    lines.setdefault(table + key, number)
-                    break
+    for number, statement in _statements(text):
+        paths = list(_paths(tomllib.loads(statement)))
+        if statement.lstrip().startswith("["):
+            table = max(paths, key=len)
+            lines.setdefault(table, number)
+        else:
+            for path in paths:
+                lines.setdefault(table + path, number)
     return lines
 
 
-def _keys_of(line: str) -> Key:
-    """The key path that a header or a `key = value` line leads to, or nothing if it is no such line."""
-    try:
-        here: object = tomllib.loads(line)
-    except tomllib.TOMLDecodeError:
-        return ()
-    path: list[str] = []
-    while isinstance(here, dict) and len(here) == 1:
-        ((name, here),) = here.items()
-        path.append(name)
-        if isinstance(here, list):
-            here = here[0]
-    return tuple(path)
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """Each header and each assignment by itself, with its line. TOML's own parser says where one ends."""
+    begun, start = "", 0
+    for number, line in enumerate(text.split("\n"), 1):
+        if not begun and (not line.strip() or line.lstrip().startswith("#")):
+            continue
+        begun, start = (f"{begun}\n{line}", start) if begun else (line, number)
+        try:
+            tomllib.loads(begun)
+        except ValueError:
+            continue  # a value of several lines
+        yield start, begun
+        begun = ""
+
+
+def _paths(value: object) -> Iterator[Key]:
+    """Every key path inside a decoded value."""
+    inner = value[0] if isinstance(value, list) and value else value
+    if isinstance(inner, dict):
+        for name, below in inner.items():
+            yield (name,)
+            yield from ((name, *path) for path in _paths(below))

@@ -1,39 +1,51 @@
 """One table of TOML into one settings dataclass: every problem noted, none raised."""
 
 import dataclasses
-import difflib
 import os
 import re
-import shlex
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from recloser.config.problems import Key, Problem
-from recloser.core.circuit import CircuitSettings
+from recloser.config.problems import Key, Problem, nearest
+from recloser.config.secrets import resolve
 from recloser.core.duration import parse_duration
 from recloser.core.errors import ConfigError
 from recloser.core.units import Secret, Unit
 
 S = TypeVar("S")
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
-_SECRET_TIMEOUT = 10.0
+_MAY_BE_ZERO = frozenset({"max_hold", "drain"})
+"""Durations of which 0 means something: not to wait at all. Elsewhere it would mean that nothing ever succeeds."""
+_LONGEST = 366 * 86400.0
+_KINDS = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "a table"}
+_SCALARS = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
+_PLURALS = {str: "strings", int: "whole numbers", float: "numbers"}
 
 
 class Reader:
-    """Reads tables and collects what is wrong with them."""
+    """Reads tables and collects what is wrong with them.
 
-    def __init__(self, base: Path, environ: Mapping[str, str] | None = None) -> None:
+    A lenient one passes over secrets that cannot be had here: for commands that only look at what a gateway with
+    another environment does.
+    """
+
+    def __init__(self, base: Path, environ: Mapping[str, str] | None = None, *, lenient: bool = False) -> None:
         self.problems: list[Problem] = []
         self._base = base
         self._environ = os.environ if environ is None else environ
+        self._lenient = lenient
 
     def wrong(self, key: Key, message: str) -> None:
         """Note a problem."""
         self.problems.append(Problem(key, message))
+
+    def doubted(self, key: Key) -> bool:
+        """Whether something is wrong with that key itself."""
+        return any(problem.key == key for problem in self.problems)
 
     def table(self, value: Any, key: Key) -> dict[str, Any]:
         """A table, or an empty one and a problem."""
@@ -44,108 +56,125 @@ class Reader:
 
     def unknown(self, key: Key, known: Iterable[str]) -> None:
         """Note a key that means nothing, with the nearest one that does."""
-        near = difflib.get_close_matches(key[-1], known := sorted(known), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
-        self.wrong(key, f"is no setting; {hint}")
+        self.wrong(key, f"is no setting; {nearest(key[-1], known)}")
 
     def settings(self, cls: type[S], value: Any, key: Key, **given: Any) -> S | None:
-        """The settings in a table; None if something is wrong with them. `given` needs no reading any more."""
+        """The settings in a table; where one of them is wrong, its default. `given` needs no reading any more.
+
+        None if there is nothing to make them of: one without a default is missing or wrong.
+        """
         table = self.table(value, key)
         hints = get_type_hints(cls, include_extras=True)
         fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        before = len(self.problems)
         read = dict(given)
         for name, setting in table.items():
-            if name in given:
-                continue
             if name not in fields:
                 self.unknown((*key, name), fields)
-            else:
+            elif name not in given:
                 self._field(read, name, hints[name], setting, (*key, name))
-        for name, field in fields.items():
-            absent = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-            if absent and name not in table and name not in given:
-                self.wrong((*key, name), "is missing")
-        if len(self.problems) > before:
-            return None
-        try:
-            return cls(**read)
-        except ConfigError as error:
-            name, _, rest = str(error).partition(" ")
-            self.wrong((*key, name) if name in fields else key, rest if name in fields else str(error))
-            return None
+        needed = {n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
+        for name in sorted(needed - table.keys() - given.keys()):
+            self.wrong((*key, name), "is missing")
+        return None if needed - read.keys() else self._made(cls, read, key)
+
+    def _made(self, cls: type[S], read: dict[str, Any], key: Key) -> S | None:
+        """The settings, without those that the class itself refuses."""
+        refused: set[str] = set()
+        while True:
+            try:
+                return cls(**read)
+            except ConfigError as error:
+                name, _, rest = str(error).partition(" ")
+                if name in refused:
+                    return None
+                about_several = rest.startswith("(")  # "cooldown_max (5 s) must not be below cooldown (10 s)"
+                self.wrong((*key, name) if name in read else key, str(error) if about_several else rest)
+                if read.pop(name, None) is None:
+                    return None
+                refused.add(name)
 
     def _field(self, read: dict[str, Any], name: str, hint: Any, value: Any, key: Key) -> None:
         try:
-            read[name] = self._value(hint, value)
-        except (ValueError, msgspec.ValidationError) as error:
-            self.wrong(key, str(error).replace(" - at `$`", ""))
+            read[name] = self._value(name, hint, value, key)
+        except ValueError as error:
+            self.wrong(key, str(error))
 
-    def _value(self, hint: Any, value: Any) -> Any:
+    def _value(self, name: str, hint: Any, value: Any, key: Key) -> Any:
         if Unit.SECONDS in get_args(hint):
-            return _duration(value)
+            return _duration(value, zero=name in _MAY_BE_ZERO)
         if Unit.BYTES in get_args(hint):
             return _size(value)
         if hint == Secret | None:
             return self._secret(value)
         if get_origin(hint) is tuple and get_args(hint)[0] is Secret:
-            return tuple(self._secret(reference) for reference in msgspec.convert(value, list[str]))
-        return msgspec.convert(value, hint)
+            return self._secrets(_converted(tuple[str, ...], value), key)
+        return _converted(hint, value)
 
-    def _secret(self, value: Any) -> Secret:
-        """The secret behind a reference."""
-        kind, _, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
-        sources = {"env": self._from_env, "file": self._from_file, "cmd": _from_command}
-        if kind not in sources or not rest:
-            raise ValueError("must be a reference to a secret: 'env:NAME', 'file:PATH' or 'cmd:ARGV', never the secret")
-        secret = sources[kind](rest).strip()
-        if not secret:
-            raise ValueError(f"{value!r} is empty")
-        return Secret(secret, value)
+    def _secrets(self, references: Iterable[str], key: Key) -> tuple[Secret, ...]:
+        secrets = []
+        for reference in references:
+            try:
+                secrets.append(self._secret(reference))
+            except ValueError as error:
+                self.wrong(key, str(error))
+        return tuple(secrets)
 
-    def _from_env(self, name: str) -> str:
-        if name not in self._environ:
-            raise ValueError(f"the environment variable {name} is not set")
-        return self._environ[name]
-
-    def _from_file(self, path: str) -> str:
+    def _secret(self, reference: Any) -> Secret:
         try:
-            return (self._base / Path(path).expanduser()).read_text("utf-8")
-        except OSError as error:
-            raise ValueError(f"the file {path} cannot be read: {error.strerror}") from None
+            return resolve(reference, self._base, self._environ)
+        except ValueError:
+            if not self._lenient:
+                raise
+            return Secret("", str(reference))
 
 
-def _from_command(command: str) -> str:
+def _converted(hint: Any, value: Any) -> Any:
     try:
-        done = subprocess.run(  # noqa: S603 - an argv from the user's own file, and no shell
-            shlex.split(command), capture_output=True, timeout=_SECRET_TIMEOUT, check=True, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ValueError(f"the command {command!r} gave no secret: {type(error).__name__}") from None
-    return done.stdout.decode("utf-8", "replace")
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError:
+        wanted, got = _described(hint), _kind(value)
+        if get_origin(hint) is Literal or (got == "a number" and "number" in wanted):
+            got = repr(value)
+        inside = isinstance(value, list | dict) and wanted.startswith(got)
+        raise ValueError(f"must be {wanted}" if inside else f"must be {wanted}, not {got}") from None
 
 
-def _duration(value: Any) -> float:
+def _described(hint: Any) -> str:
+    """A type for people."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return " or ".join(repr(choice) for choice in inner)
+    if origin is tuple:
+        return f"an array of {_PLURALS.get(inner[0], 'values')}"
+    if origin is UnionType:
+        return _described(inner[0])
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return f"a table of {_PLURALS.get(inner[1], 'values')}"
+    return _SCALARS.get(hint, str(hint))
+
+
+def _duration(value: Any, *, zero: bool) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"must be {Unit.SECONDS.value}, not {_kind(value)}")  # noqa: TRY004 - what is wrong is the value
     seconds = parse_duration(str(value))
-    if seconds < 0:
-        raise ValueError(f"must not be negative, not {value!r}")
+    if seconds < 0 or (seconds == 0 and not zero):
+        raise ValueError(f"must be {'at least' if zero else 'above'} 0, not {value!r}")
+    if seconds > _LONGEST:
+        raise ValueError(f"must be at most 366 days, not {value!r}")
     return seconds
 
 
 def _size(value: Any) -> int:
-    match = re.fullmatch(r"(\d{1,18})\s*([a-z]*)", str(value).strip().lower())
-    if isinstance(value, bool) or match is None or match[2] not in _SIZES:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise ValueError(f"must be {Unit.BYTES.value}, not {_kind(value)}")  # noqa: TRY004 - likewise
+    match = re.fullmatch(r"([0-9]{1,15})\s*([a-z]*)", str(value).strip().lower())
+    if match is None or match[2] not in _SIZES:
         raise ValueError(f"must be {Unit.BYTES.value}, not {value!r}")
-    return int(match[1]) * _SIZES[match[2]]
+    size = int(match[1]) * _SIZES[match[2]]
+    if not size:
+        raise ValueError("must be above 0")
+    return size
 
 
 def _kind(value: Any) -> str:
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "a table"}
-    return names.get(type(value), "a date")
-
-
-def circuit_settings(reader: Reader, key: Key, *tables: Mapping[str, Any]) -> CircuitSettings | None:
-    """Circuit settings from tables of which a later one overrides an earlier one."""
-    return reader.settings(CircuitSettings, {name: value for table in tables for name, value in table.items()}, key)
+    return _KINDS.get(type(value), "a date")

@@ -1,6 +1,6 @@
 """From what a provider answered to what it means: one table, read from the top.
 
-The table is CONTRACT section 5 as data. Rows are tried in three rounds: distinctive error types and words first
+The table is `ROWS`; docs/failures.md shows it. Rows are tried in three rounds: distinctive error types and words first
 (they are more precise than a status: "credit balance is too low" comes as a 400), then the status, then the general
 error types, which only count where there is no failing status, as in an error event inside a stream.
 """
@@ -61,7 +61,7 @@ UNREACHABLE = Row(
 )  # fmt: skip
 TIMEOUT = Row(
     seen="no first token, idle stream, total time",
-    kind=FailureKind.TIMEOUT, scope=Scope.MODEL, effect=Effect.COUNTS, types=_any("timeout_error"),
+    kind=FailureKind.TIMEOUT, scope=Scope.MODEL, effect=Effect.COUNTS, general_types=_any("timeout_error"),
 )  # fmt: skip
 RATE_LIMITED = Row(
     seen="429 with no hint",
@@ -275,7 +275,7 @@ def _timed(failure: Failure, headers: Mapping[str, str], body: Any, text: str, m
         effect = Effect.OPENS
     elif failure.kind is not FailureKind.QUOTA:
         return _with_hint(failure, failure.kind, scope, effect, hint)
-    if row is QUOTA and _names_model(headers, text, model):
+    if row is QUOTA and _names_model(headers, failure.message, model):
         scope = Scope.MODEL
     return _with_hint(failure, row.kind, scope, effect, hint)
 
@@ -287,15 +287,11 @@ def _with_hint(failure: Failure, kind: FailureKind, scope: Scope, effect: Effect
     )  # fmt: skip
 
 
-def _names_model(headers: Mapping[str, str], text: str, model: str) -> bool:
+def _names_model(headers: Mapping[str, str], message: str, model: str) -> bool:
     """Whether a limit is said to be this model's own: its name, or the family word of it, stands in the message."""
-    said = f"{headers.get('anthropic-ratelimit-unified-representative-claim', '')} {text[:4096]}".lower()
-    name = model[:256].lower()
-    if name and name in said:
+    said = f"{headers.get('anthropic-ratelimit-unified-representative-claim', '')} {message}".lower()
+    name = model.lower()
+    if name and re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w-])", said):
         return True
-    families = [
-        word for word in re.split(r"[^a-z]+", name) if len(word) > 3 and word not in ("claude", "latest", "preview")
-    ]
-    return any(
-        re.search(rf"(?:seven_day_|weekly |five.hour )?{word}(?: weekly)? limit|_{word}\b", said) for word in families
-    )
+    families = [w for w in re.split(r"[^a-z]+", name) if len(w) > 3 and w not in ("claude", "latest", "preview")]
+    return any(re.search(rf"\b{word}(?: weekly)? limit|_{word}\b", said) for word in families)

@@ -79,7 +79,7 @@ class Clients:
         except TimeoutError:
             outcome.fault = f"no whole answer within {_PATIENCE:.0f} s"
         except (aiohttp.ClientError, OSError) as error:
-            outcome.fault = f"the answer broke off: {error or type(error).__name__}"
+            outcome.fault = f"no whole answer: {error!r}"
         finally:
             del self.waiting[number]
         outcome.ended = time.time()
@@ -102,7 +102,7 @@ class Clients:
                 outcome.first_byte = outcome.first_byte or time.time()
                 body += piece
         if response.status != 200:
-            return f"status {response.status}: {body.decode('utf-8', 'replace')[:160]}"
+            return f"status {response.status}, {_message(body.decode('utf-8', 'replace'))}"
         return what_is_wrong(outcome.wire, body.decode(), "".join(answer_pieces(question, DEFAULT_TOKENS)), outcome)
 
 
@@ -111,6 +111,8 @@ def what_is_wrong(wire: str, body: str, expected: str, outcome: Outcome) -> str 
     try:
         if outcome.stream:
             data = [line.removeprefix("data: ") for line in body.splitlines() if line.startswith("data: ")]
+            if data and '"error"' in data[-1]:
+                return f"error in the stream, {_message(data[-1])}"
             text, ended = _STREAMS[wire](data)
         else:
             text, ended = _PLAIN[wire](json.loads(body))
@@ -119,6 +121,14 @@ def what_is_wrong(wire: str, body: str, expected: str, outcome: Outcome) -> str 
     if text != expected:
         return f"wrong text: {text[:60]!r} instead of {expected[:60]!r}"
     return None if ended else "the text is whole, but its end is missing"
+
+
+def _message(body: str) -> str:
+    """What an error says, on either wire."""
+    try:
+        return str(json.loads(body)["error"]["message"])[:160]
+    except (ValueError, KeyError, TypeError):
+        return body[:160]
 
 
 def _anthropic(answer: Any) -> tuple[str, bool]:

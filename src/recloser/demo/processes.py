@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,14 @@ _START = 20.0
 _STOP = 5.0
 
 
+THRESHOLD = 3
+COOLDOWN = 2
+COOLDOWN_MAX = 4
+"""The circuits' settings here: people watch and wait."""
+
+
 class DemoError(Exception):
-    """The demo itself could not go on."""
+    """The script cannot go on: something that it waits for did not happen."""
 
 
 @dataclass(slots=True)
@@ -37,10 +43,9 @@ class Child:
         """Where it listens."""
         return urlsplit(self.url).port or 0
 
-    async def kill(self) -> None:
+    def kill(self) -> None:
         """End it with kill -9: it has no chance to say goodbye."""
         self.process.kill()
-        await self.process.wait()
 
 
 class Children:
@@ -112,8 +117,3 @@ def gateway_config(providers: Sequence[Child]) -> str:
         f'[circuit]\nfailure_threshold = {THRESHOLD}\ncooldown = "{COOLDOWN}s"\ncooldown_max = "{COOLDOWN_MAX}s"\n\n'
         f'{entries}[routes."*"]\ntargets = [{targets}]\n'
     )
-
-
-THRESHOLD = 3
-COOLDOWN = 2
-COOLDOWN_MAX = 4

@@ -12,8 +12,8 @@ import aiohttp
 
 from recloser.core.circuit import CircuitSettings
 from recloser.demo.clients import Clients, Outcome
-from recloser.demo.processes import COOLDOWN, THRESHOLD, Child, Children, children, gateway_config
-from recloser.demo.story import CLIENTS, PACE, Story, SurpriseError
+from recloser.demo.processes import COOLDOWN, THRESHOLD, Child, Children, DemoError, children, gateway_config
+from recloser.demo.story import CLIENTS, PACE, Story
 from recloser.demo.summary import Summary, sum_up
 from recloser.demo.telling import Teller, Tone, count
 from recloser.demo.watch import EventLog
@@ -43,15 +43,15 @@ async def _perform(teller: Teller, folder: Path, names: Sequence[str]) -> Summar
         gateway = await family.start("gateway", "serve", "--config", str(config))
         _introduce(teller, providers, gateway)
         log = EventLog(folder / "events" / "events.jsonl")
-        clients = Clients(gateway.url, session, _tell_losses(teller))
+        clients = Clients(gateway.url, session, _Losses(teller))
         story = Story(teller, family, list(providers), gateway, clients, log, session)
         surprise = None
-        async with _at_work(teller, clients):
+        async with _at_work(teller, clients, names):
             try:
                 await story.tell()
-            except SurpriseError as error:
-                surprise = str(error)
-                teller.say(f"The script cannot go on: {surprise}.", tone=Tone.LOST)
+            except (DemoError, aiohttp.ClientError) as error:
+                surprise = str(error) or repr(error)
+                teller.say(f"The script cannot go on: {surprise}", tone=Tone.LOST)
         await family.end()  # the gateway writes down what is left to write
         return Summary(names, clients.done, log.refresh(), story.chapters, surprise, teller.started)
 
@@ -62,7 +62,7 @@ async def _provider(family: Children, name: str) -> Child:
 
 def _introduce(teller: Teller, providers: Sequence[Child], gateway: Child) -> None:
     who = ", ".join(f"{child.name} (pid {child.pid})" for child in providers)
-    teller.say(f"Simulated, on loopback, but real processes: {who}; the gateway (pid {gateway.pid}).")
+    teller.say(f"Real processes on loopback: the gateway (pid {gateway.pid}); simulated providers: {who}.")
     usual = CircuitSettings()
     teller.say(
         f"Circuits are quicker here than by default, so that you need not wait: they open after {THRESHOLD} failures, "
@@ -72,10 +72,6 @@ def _introduce(teller: Teller, providers: Sequence[Child], gateway: Child) -> No
         f"{CLIENTS} clients ask without pause, on Anthropic's and OpenAI's wire, plain and streaming, and check every "
         "answer word for word, to its last event."
     )
-
-
-def _tell_losses(teller: Teller) -> "_Losses":
-    return _Losses(teller)
 
 
 class _Losses:
@@ -95,10 +91,10 @@ class _Losses:
 
 
 @contextlib.asynccontextmanager
-async def _at_work(teller: Teller, clients: Clients) -> AsyncIterator[None]:
+async def _at_work(teller: Teller, clients: Clients, names: Sequence[str]) -> AsyncIterator[None]:
     """Clients that ask, and a running line about them."""
     asking = asyncio.create_task(clients.run(CLIENTS))
-    ticking = asyncio.create_task(_tick(teller, clients))
+    ticking = asyncio.create_task(_tick(teller, clients, names))
     try:
         yield
         clients.stop()
@@ -109,11 +105,11 @@ async def _at_work(teller: Teller, clients: Clients) -> AsyncIterator[None]:
         await asyncio.gather(asking, ticking, return_exceptions=True)
 
 
-async def _tick(teller: Teller, clients: Clients) -> None:
+async def _tick(teller: Teller, clients: Clients, names: Sequence[str]) -> None:
     while True:
         await asyncio.sleep(_TICK)
         now = time.time()
         recent = [outcome for outcome in clients.done[-200:] if outcome.ended > now - 1.0]
-        rates = ", ".join(f"{name} {sum(o.provider == name for o in recent)}/s" for name in NAMES[:2])
+        rates = ", ".join(f"{name} {sum(o.provider == name for o in recent)}/s" for name in names)
         waiting = sum(outcome.started < now - 1.0 for outcome in clients.waiting.values())
         teller.running(f"{count(len(clients.done), 'request')}: {rates}, {waiting} waiting, {len(clients.lost)} lost")

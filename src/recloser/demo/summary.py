@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,13 +48,12 @@ def sum_up(teller: Teller, summary: Summary) -> None:
     teller.line(f"  failovers  {further} (attempts beyond a request's first)")
     teller.line(f"  held       {len(held)}{longest}")
     teller.line(f"  lost       {summary.lost}", tone=Tone.LOST if summary.lost else Tone.WELL)
-    if summary.chapters:
-        teller.line()
-        teller.line(f"  {'outage':<37}{'failed over':<17}back by itself")
-        for chapter in summary.chapters:
-            teller.line(f"  {chapter.title:<37}{chapter.over:<17}{chapter.back}")
     teller.line()
-    _lanes(teller, summary)
+    teller.line(f"  {'outage':<16}{'who stood in':<24}back by itself")
+    for chapter in summary.chapters[1:]:
+        teller.line(f"  {f'{chapter.number} {chapter.name}':<16}{chapter.over:<24}{chapter.back}")
+    teller.line()
+    _lanes(teller, summary, [event for event in finished if event["held"]])
     teller.line()
     took = f"{time.time() - summary.started:.1f} s in all, every process ended."
     if summary.all_well:
@@ -64,14 +63,24 @@ def sum_up(teller: Teller, summary: Summary) -> None:
         teller.line(f"{took} {what[0].upper()}{what[1:]}.", tone=Tone.LOST)
 
 
-def _lanes(teller: Teller, summary: Summary) -> None:
+def _lanes(teller: Teller, summary: Summary, held: Sequence[dict[str, Any]]) -> None:
     """Who answered when: a lane for each provider."""
     end = max((outcome.ended for outcome in summary.outcomes), default=summary.started)
-    column = max(0.5, math.ceil((end - summary.started) / _COLUMNS * 10) / 10)
-    teller.line(f"  who answered, and when: a column is {column:g} s")
-    lanes = {name: [o.ended for o in summary.outcomes if o.provider == name and not o.fault] for name in summary.names}
-    lanes["lost"] = [outcome.ended for outcome in summary.outcomes if outcome.fault]
-    for name, times in lanes.items():
-        if times:
-            filled = {int((moment - summary.started) / column) for moment in times}
-            teller.line(f"  {name:<8}" + "".join("#" if at in filled else " " for at in range(max(filled) + 1)))
+    width = max(0.5, math.ceil((end - summary.started) / _COLUMNS * 10) / 10)
+
+    def columns(start: float, end: float) -> range:
+        return range(int((start - summary.started) / width), int((end - summary.started) / width) + 1)
+
+    def lane(name: str, times: Iterable[tuple[float, float]]) -> None:
+        filled = {at for start, end in times for at in columns(start, end)}
+        if filled:
+            marks = (teller.block if at in filled else " " for at in range(max(filled) + 1))
+            teller.line(f"  {name:<10}{''.join(marks)}".rstrip())
+
+    numbers = {columns(chapter.began, chapter.began)[0]: str(chapter.number) for chapter in summary.chapters}
+    teller.line(f"  {'part':<10}" + "".join(numbers.get(at, " ") for at in range(max(numbers, default=0) + 1)))
+    for name in summary.names:
+        lane(name, ((o.ended, o.ended) for o in summary.outcomes if o.provider == name and o.fault is None))
+    lane("held", ((event["at"] - event["held"], event["at"]) for event in held))
+    lane("lost", ((outcome.ended, outcome.ended) for outcome in summary.outcomes if outcome.fault is not None))
+    teller.line(f"  {'':<10}who answered, and when; a column is {width:g} s")

@@ -30,6 +30,7 @@ class Teller:
         self._colour = colour
         self._live = live
         self._running = ""
+        self.block = "█" if (out.encoding or "").lower().startswith("utf") else "#"
         self._columns = min(_WIDTH, shutil.get_terminal_size((_WIDTH, 24)).columns)
 
     def say(self, text: str, *, at: float | None = None, tone: Tone = Tone.PLAIN) -> None:

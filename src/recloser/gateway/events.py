@@ -20,7 +20,11 @@ class AttemptFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFinished(Event):
-    """A client's request came to its end. `outcome` is `ok`, a failure kind, or `cancelled`. Times are in seconds."""
+    """A client's request came to its end. Times are in seconds.
+
+    `outcome` is `ok`, the kind of the last failure, `refused` (no target could be asked), `cancelled` (the client left),
+    `stopped` (the gateway did) or `internal_error`.
+    """
 
     wire: str
     model: str

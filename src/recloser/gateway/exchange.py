@@ -148,6 +148,7 @@ class Exchange:
             permit.succeed()
             account.outcome = "ok"
             return True
+        failure = target.endpoint.without_secrets(failure)
         permit.fail(failure)
         self._note_failure(target, failure, started)
         if delivery.verbatim is not None:
@@ -221,7 +222,7 @@ class Exchange:
         account.failed.append(Failed(target, failure))
         self._emit(AttemptFailed(
             subject=f"request/{self._request.id}", seq=len(account.failed), target=target.label, failure=failure.kind,
-            status=failure.status, circuit=target.path.charged(failure.scope), message=failure.message,
+            status=failure.status, circuit=target.path.charged(failure.scope), message=_written_down(failure),
             retry_after=failure.retry_after, duration=self._line.now - started,
         ))  # fmt: skip
 
@@ -236,3 +237,8 @@ class Exchange:
             first_token=None if account.content_at is None else account.content_at - account.started,
             duration=self._line.now - account.started,
         ))  # fmt: skip
+
+
+def _written_down(failure: Failure) -> str:
+    """The failure's message for the event log. What is wrong with a request may quote the prompt: that stays out."""
+    return "" if failure.kind in (FailureKind.INVALID_REQUEST, FailureKind.TOO_LARGE) else failure.message

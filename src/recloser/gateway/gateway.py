@@ -33,8 +33,8 @@ class Gateway:
         """Whether some route has an admissible target right now."""
         return any(
             all(self.breakers.denial(circuit) is None for circuit in target.path)
-            for route in (*self.routes.routes, *self.routes.profiles)
-            for target in self.routes.targets(route) or ()
+            for _, targets in self.routes.listed()
+            for target in targets
         )
 
 

@@ -13,6 +13,7 @@ class GatewaySettings:
     """[gateway]: what holds for every request."""
 
     listen: str = "127.0.0.1:8686"
+    """Address and port; port 0 takes a free one."""
     keys: tuple[Secret, ...] = ()
     """Client keys. Without any, only loopback may be listened on."""
     max_hold: Duration = 60.0
@@ -42,6 +43,7 @@ class ProviderSettings:
     kind: str
     """A file of gateway/providers/: gives the wires, base URLs and the way to authenticate."""
     api_key: Secret | None = None
+    """A reference to the provider's key: `env:NAME`, `file:PATH` or `cmd:ARGV`."""
     base_url: str | None = None
     """As the wire's SDK takes it: Anthropic without /v1, OpenAI with it."""
     wire: str | None = None
@@ -53,11 +55,15 @@ class ProviderSettings:
     headers: Mapping[str, str] = field(default_factory=dict)
     """Sent along with every request."""
     connect_timeout: Duration = 2.0
+    """For name, connection and TLS together. This and the following are per attempt."""
     first_token_timeout: Duration = 60.0
+    """For a stream's first content; the provider's keep-alives are none."""
     idle_timeout: Duration = 30.0
+    """Longest silence within a stream."""
     total_timeout: Duration = 600.0
-    """For plain answers."""
+    """For a plain answer."""
     stream_timeout: Duration = 3600.0
+    """For a whole stream."""
     circuit: CircuitSettings = field(default_factory=CircuitSettings)
     """Overrides of [circuit] for this provider's circuits."""
 
@@ -67,3 +73,4 @@ class RouteSettings:
     """[routes.GLOB] or [profiles.NAME]: targets in order, each `provider/model`; `{model}` is the request's own."""
 
     targets: tuple[str, ...]
+    """In order of preference."""

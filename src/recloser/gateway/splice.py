@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:]', re.DOTALL)
+_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]', re.DOTALL)
 
 
 class _Named(msgspec.Struct):
@@ -39,12 +39,14 @@ def _model_span(body: bytes) -> tuple[int, int]:
             depth += 1
         elif text in b"}]":
             depth -= 1
-        elif text == b":":
-            expects_value = depth == 1
+        elif depth != 1:
             continue
-        elif depth == 1 and not expects_value:
+        elif text == b":":
+            expects_value = True
+        elif text == b",":
+            expects_value = False
+        elif not expects_value:
             key = text
-        elif depth == 1 and msgspec.json.decode(key) == "model":
+        elif msgspec.json.decode(key) == "model":
             span = token.span()
-        expects_value = False
     return span

@@ -1,7 +1,7 @@
 """Targets: a model at an endpoint of a provider. And routes: which targets a request's model name leads to."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
@@ -23,6 +23,13 @@ class Endpoint:
     """Base URL by wire."""
     headers: Mapping[str, str]
     settings: ProviderSettings
+
+    def without_secrets(self, failure: Failure) -> Failure:
+        """The failure, fit to be written down: some providers repeat the key that they refuse."""
+        key = self.settings.api_key
+        if key is None or key.reveal() not in failure.message:
+            return failure
+        return replace(failure, message=failure.message.replace(key.reveal(), "[key]"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +147,11 @@ class Routes:
         if chosen is None:
             return None
         return tuple(target for entry in chosen.targets for target in self._expanded(entry, model))
+
+    def listed(self) -> Iterator[tuple[str, tuple[Target, ...]]]:
+        """Every route and profile by its name, with its targets; where a target takes the request's model, the glob."""
+        for name, route in (*self.routes.items(), *self.profiles.items()):
+            yield name, tuple(target for entry in route.targets for target in self._expanded(entry, name))
 
     def _expanded(self, entry: str, model: str) -> Sequence[Target]:
         provider, _, name = entry.partition("/")

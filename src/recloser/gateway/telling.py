@@ -31,7 +31,10 @@ def passed_on(upstream: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in upstream.items()
-        if name not in _KEPT_TO_OURSELVES and value.isascii() and value.isprintable()
+        if name not in _KEPT_TO_OURSELVES
+        and not name.startswith("x-recloser-")
+        and value.isascii()
+        and value.isprintable()
     }
 
 

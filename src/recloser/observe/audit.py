@@ -1,16 +1,20 @@
 """The event log: JSON lines in a folder, rotated by size and age, written by a thread of its own.
 
-A line is written whole or, after a crash or a full disk, is followed by a fresh one: a torn line never hides the next.
-While the disk refuses, events wait in memory, up to a bound; how many were dropped past it is written down as well.
+Several processes may write to one folder: they take turns, under a lock, batch by batch. A line is written whole or,
+after a crash or a full disk, is followed by a fresh one: a torn line never hides the next. While the disk refuses,
+events wait in memory, up to a bound; how many were dropped past it is written down as well.
 """
 
+import contextlib
 import fcntl
 import os
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,6 +24,7 @@ CURRENT = "events.jsonl"
 _FLUSH_AFTER = 0.2
 _RETRY_AFTER = 1.0
 _MOST_WAITING = 50_000
+_BATCH = 512
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -34,44 +39,49 @@ class AuditLog:
         max_age: float = 86400.0,
         keep: int = 14,
         max_waiting: int = _MOST_WAITING,
+        retry_after: float = _RETRY_AFTER,
     ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._max_age = max_age
         self._keep = keep
-        self._waiting: deque[Stamped] = deque()
         self._max_waiting = max_waiting
+        self._retry_after = retry_after
+        self._waiting: deque[Stamped] = deque()
         self._dropped = 0
+        self._counting = threading.Lock()
+        self._note_seq = 0
         self._wake = threading.Event()
-        self._closing = False
+        self._stopping = threading.Event()
         self._file = -1
-        self._torn = False
+        self._begun = 0.0
         self._thread = threading.Thread(target=self._run, name="recloser-audit", daemon=True)
         self._thread.start()
 
     def __call__(self, stamped: Stamped) -> None:
         """Take an event; never waits for the disk."""
         if len(self._waiting) >= self._max_waiting:
-            self._dropped += 1
+            with self._counting:
+                self._dropped += 1
             return
         self._waiting.append(stamped)
         if not self._wake.is_set():
             self._wake.set()
 
     def close(self, timeout: float = 5.0) -> None:
-        """Write what is waiting, for at most `timeout` seconds."""
-        self._closing = True
+        """Write what is waiting, for at most `timeout` seconds. What the disk refuses even now is lost."""
+        self._stopping.set()
         self._wake.set()
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        while True:
+        stopping = False
+        while not stopping:
             self._wake.wait()
             self._wake.clear()
+            stopping = self._stopping.is_set()  # asked before the last batch, so that nothing is left behind it
             written = self._write_waiting()
-            if self._closing:
-                break
-            time.sleep(_FLUSH_AFTER if written else _RETRY_AFTER)
+            self._stopping.wait(_FLUSH_AFTER if written else self._retry_after)
             if not written:
                 self._wake.set()
         if self._file >= 0:
@@ -81,62 +91,97 @@ class AuditLog:
         """Write every waiting event. False if the disk refuses."""
         try:
             while self._waiting:
-                self._open()
-                batch = [self._waiting[i] for i in range(min(len(self._waiting), 512))]
-                self._append(b"".join(_encode(stamped.facts()) + b"\n" for stamped in batch))
-                for _ in batch:
-                    self._waiting.popleft()
-                if self._dropped:
-                    dropped, self._dropped = self._dropped, 0
-                    note = {"ts": rfc3339(time.time()), "kind": "events_dropped", "count": dropped}
-                    self._append(_encode(note) + b"\n")
+                with self._turn():
+                    lines = [_line(self._waiting[i]) for i in range(min(len(self._waiting), _BATCH))]
+                    self._append(lines)
+                    self._note_dropped()
         except OSError:
             return False
         return True
 
-    def _append(self, data: bytes) -> None:
-        start = b"\n" if self._torn else b""
-        self._torn = True
-        written = os.write(self._file, start + data)
-        if written < len(start) + len(data):
-            raise OSError("the disk took only a part")
-        self._torn = False
-
-    def _open(self) -> None:
-        """Have the current file open, a new one if the old one is too large, too old or gone."""
-        path = self._folder / CURRENT
-        if self._file >= 0:
-            mine = os.fstat(self._file)
-            try:
-                there = path.stat()
-            except FileNotFoundError:
-                there = None
-            if there is not None and there.st_ino == mine.st_ino and not self._full(path, mine.st_size):
-                return
-            os.close(self._file)
-            self._file = -1
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Be the only one who writes to the folder, with the current file open."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with (self._folder / ".lock").open("w") as lock:
+        with (self._folder / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if path.exists() and self._full(path, path.stat().st_size):
-                self._rotate(path)
-            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        size = os.fstat(self._file).st_size
-        self._torn = size > 0 and os.pread(self._file, 1, size - 1) != b"\n"
+            self._open(self._folder / CURRENT)
+            yield
 
-    def _full(self, path: Path, size: int) -> bool:
-        return size >= self._max_bytes or (size > 0 and time.time() - _first_written(path) >= self._max_age)
+    def _append(self, lines: list[bytes]) -> None:
+        """Write lines; those that the disk took whole, and only those, no longer wait."""
+        fresh = b"" if self._ends_whole() else b"\n"
+        data = fresh + b"".join(lines)
+        written = os.write(self._file, data)
+        for _ in range(data[:written].count(b"\n") - len(fresh) * (written > 0)):
+            self._waiting.popleft()
+        if written < len(data):
+            raise OSError("the disk took only a part")
+
+    def _note_dropped(self) -> None:
+        if not self._dropped:
+            return
+        self._note_seq = max(self._note_seq + 1, int(time.time() * 1000))  # increases over restarts too
+        note = {"ts": rfc3339(time.time()), "seq": self._note_seq, "kind": "events_dropped", "subject": "event_log"}
+        dropped = self._dropped
+        line = _encode({**note, "count": dropped}) + b"\n"
+        if os.write(self._file, line) < len(line):
+            raise OSError("the disk took only a part")
+        with self._counting:
+            self._dropped -= dropped
+
+    def _ends_whole(self) -> bool:
+        """Whether the file ends with a whole line: another process may have died in the middle of one."""
+        size = os.fstat(self._file).st_size
+        return size == 0 or os.pread(self._file, 1, size - 1) == b"\n"
+
+    def _open(self, path: Path) -> None:
+        """Have the current file open: a new one if the old one is too large, too old or gone."""
+        if self._file >= 0 and not self._is(path):
+            self._let_go()
+        if self._file < 0:
+            self._take(path)
+        if self._full(os.fstat(self._file).st_size):
+            self._let_go()
+            self._rotate(path)
+            self._take(path)
+
+    def _take(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._begun = _first_written(path)
+
+    def _let_go(self) -> None:
+        os.close(self._file)
+        self._file = -1
+
+    def _is(self, path: Path) -> bool:
+        """Whether that path still leads to the file that is open."""
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._file), path.stat())
+        return False
+
+    def _full(self, size: int) -> bool:
+        return size >= self._max_bytes or (size > 0 and time.time() - self._begun >= self._max_age)
 
     def _rotate(self, path: Path) -> None:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        for number in range(1000):
-            old = self._folder / f"events-{stamp}-{number:03}.jsonl"
-            if not old.exists():
-                path.rename(old)
-                break
+        names = (self._folder / f"events-{stamp}-{number:03}.jsonl" for number in range(1000))
+        free = next((name for name in names if not name.exists()), None)
+        if free is not None:
+            path.rename(free)
         for stale in log_files(self._folder)[: -self._keep]:
             if stale.name != CURRENT:
                 stale.unlink(missing_ok=True)
+
+
+def _line(stamped: Stamped) -> bytes:
+    """An event as a line; of one that cannot be written, what it was."""
+    try:
+        return _encode(stamped.facts()) + b"\n"
+    except Exception as error:  # noqa: BLE001 - one strange event must not end the log
+        facts: dict[str, Any] = {"ts": rfc3339(stamped.time), "seq": stamped.event.seq, "kind": stamped.event.kind}
+        subject = stamped.event.subject.encode("utf-8", "replace").decode("utf-8")
+        return _encode({**facts, "subject": subject, "unwritable": type(error).__name__}) + b"\n"
 
 
 def _first_written(path: Path) -> float:
@@ -145,7 +190,7 @@ def _first_written(path: Path) -> float:
         with path.open("rb") as file:
             first = msgspec.json.decode(file.readline(65536))
         return datetime.fromisoformat(first["ts"]).timestamp()
-    except (OSError, msgspec.DecodeError, KeyError, TypeError, ValueError):
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError, ValueError):
         return path.stat().st_mtime
 
 

@@ -1,4 +1,8 @@
-"""Prometheus metrics, from events and from the circuits as they stand."""
+"""Prometheus metrics, from events and from the circuits as they stand.
+
+Every label is bounded: wires, outcomes and providers are ours, and of the circuits of models, whose names clients may
+make up, only the first few hundred have a series of their own.
+"""
 
 from collections.abc import Iterator
 
@@ -28,6 +32,7 @@ _STATES = {
     CircuitState.DISABLED: 4,
 }
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 60, 120, 300, 600, 1800, 3600)
+_MOST_MODELS = 500
 _ENTERED: dict[type[Event], str] = {CircuitOpened: "open", CircuitHalfOpened: "half_open", CircuitClosed: "closed"}
 
 
@@ -35,7 +40,8 @@ class Metrics:
     """Counts what it hears."""
 
     def __init__(self, breakers: Breakers) -> None:
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self._label = _Labels(_MOST_MODELS)
         self.registry = CollectorRegistry()
         own = self.registry
         self._requests = Counter(
@@ -52,7 +58,7 @@ class Metrics:
             "recloser_request_seconds", "From request to end of answer", ("wire",), buckets=_SECONDS, registry=own
         )
         self.held = Gauge("recloser_held_requests", "Requests waiting for a circuit", registry=own)
-        own.register(_Circuits(breakers))
+        own.register(_Circuits(breakers, self._label))
 
     def __call__(self, stamped: Stamped) -> None:
         """Count an event."""
@@ -62,28 +68,50 @@ class Metrics:
             self._duration.labels(event.wire).observe(event.duration)
             if event.first_token is not None:
                 self._first_token.labels(event.wire).observe(event.first_token)
-            if event.outcome == "ok" and event.target is not None:
-                self._attempts.labels(event.target.partition("/")[0], "ok").inc()
+            failed = event.seq - 1
+            if event.target is not None and event.attempts > failed:  # the last attempt was not told as a failure
+                self._attempts.labels(event.target.partition("/")[0], event.outcome).inc()
         elif isinstance(event, AttemptFailed):
             self._attempts.labels(event.target.partition("/")[0], event.failure).inc()
         elif isinstance(event, CircuitForced):
-            self._transitions.labels(event.subject, event.state).inc()
+            self._transitions.labels(self._label(event.subject), event.state).inc()
         elif type(event) in _ENTERED:
-            self._transitions.labels(event.subject, _ENTERED[type(event)]).inc()
+            self._transitions.labels(self._label(event.subject), _ENTERED[type(event)]).inc()
 
     def render(self) -> bytes:
         """The metrics as Prometheus reads them."""
         return generate_latest(self.registry)
 
 
+class _Labels:
+    """The label of each circuit: its name, or that of all the models of its endpoint that came too late."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._models: set[str] = set()
+
+    def __call__(self, circuit: str) -> str:
+        if not circuit.startswith("model/") or circuit in self._models:
+            return circuit
+        if len(self._models) < self._most:
+            self._models.add(circuit)
+            return circuit
+        return f"model/{circuit.split('/')[1]}/(others)"
+
+
 class _Circuits(Collector):
-    def __init__(self, breakers: Breakers) -> None:
+    def __init__(self, breakers: Breakers, label: _Labels) -> None:
         self._breakers = breakers
+        self._label = label
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         states = GaugeMetricFamily(
             "recloser_circuit_state", "0 closed, 1 half-open, 2 open, 3 forced open, 4 disabled", labels=("circuit",)
         )
+        worst: dict[str, int] = {}
         for name, circuit in self._breakers.snapshot().circuits.items():
-            states.add_metric((name,), _STATES[circuit.state])
+            label = self._label(name)
+            worst[label] = max(worst.get(label, 0), _STATES[circuit.state])
+        for label, state in worst.items():
+            states.add_metric((label,), state)
         yield states

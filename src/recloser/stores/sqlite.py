@@ -1,4 +1,4 @@
-"""Circuits in a SQLite file (WAL): one host, several processes, kept over restarts."""
+"""Circuits in a SQLite file (WAL): kept over restarts, and safe where several processes of a host write them."""
 
 import contextlib
 import sqlite3

@@ -24,7 +24,7 @@ _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 
 class Door:
-    """Who may come in: by Host header, against DNS rebinding, and by key."""
+    """Who may come in: by Host and Origin, against what a web page makes a browser do, and by key."""
 
     def __init__(self, hosts: Iterable[str], keys: Iterable[Secret]) -> None:
         self._hosts = frozenset(host.lower() for host in hosts)
@@ -35,9 +35,18 @@ class Door:
         host = _host(headers.get(b"host", b"").decode("latin-1"))
         if host not in self._hosts:
             return Refusal(403, "forbidden", f"the host {host[:100]!r} is not served here; see [gateway] hosts")
+        if not self._same_site(headers):
+            return Refusal(403, "forbidden", "requests from pages of other sites are not served")
         if not self._keys or path in _OPEN_PATHS or self._known(_presented(headers)):
             return None
         return Refusal(401, "auth", "a key of this gateway is needed, as x-api-key or as Authorization: Bearer")
+
+    def _same_site(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether no browser says that the request was made by a foreign page, which needs no key and no preflight."""
+        origin = headers.get(b"origin")
+        if origin is not None and _host(origin.decode("latin-1").partition("://")[2]) not in self._hosts:
+            return False
+        return headers.get(b"sec-fetch-site") not in (b"cross-site", b"same-site")
 
     def _known(self, key: bytes) -> bool:
         digest = sha256(key).digest()
