@@ -192,6 +192,10 @@ class CircuitBreaker:
         """Close the circuit and forget its failures. Counters stay."""
         self._change(lambda c, now: machine.reset(c, self.name, now, reason=reason))
 
+    def restore(self) -> None:
+        """Close an open circuit because a probe succeeded."""
+        self._change(lambda c, now: machine.restore(c, self.name, now))
+
     def snapshot(self) -> CircuitSnapshot:
         """The breaker at one moment. Changes nothing."""
         with self._lock:

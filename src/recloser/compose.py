@@ -2,8 +2,9 @@
 
 import contextlib
 import gc
+import sqlite3
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from starlette.routing import Route
@@ -11,19 +12,25 @@ from starlette.routing import Route
 from recloser.breaker import Breakers, SystemClock
 from recloser.config.load import address
 from recloser.config.model import Config
+from recloser.core.events import StoreLost
 from recloser.gateway.gateway import Gateway, circuit_settings
 from recloser.gateway.runtime.driver import Driver, Held
 from recloser.gateway.runtime.ingress import Door, Ingress
 from recloser.gateway.runtime.listen import lift_file_limit, listen
 from recloser.gateway.runtime.models import Models
+from recloser.gateway.runtime.prober import Prober
 from recloser.gateway.runtime.server import GatewayServer
 from recloser.gateway.runtime.upstream import open_session
+from recloser.gateway.settings import ProviderSettings, RouteSettings
 from recloser.gateway.targets import Routes
 from recloser.observe.audit import AuditLog
 from recloser.observe.hub import Hub
 from recloser.observe.metrics import Metrics
 from recloser.observe.pages import Pages
+from recloser.ports import Store
+from recloser.simulate.provider import Provider
 from recloser.stores import open_store
+from recloser.stores.memory import MemoryStore
 from recloser.stores.write_behind import WriteBehind
 
 
@@ -34,6 +41,8 @@ class RunningGateway:
     url: str
     gateway: Gateway
     server: GatewayServer
+    warnings: tuple[str, ...] = ()
+    """What does not work, although the gateway does."""
 
 
 async def serve(config: Config, announce: Callable[[RunningGateway], None]) -> None:
@@ -42,9 +51,37 @@ async def serve(config: Config, announce: Callable[[RunningGateway], None]) -> N
     taken = listen(host, port)
     lift_file_limit()
     _calm_garbage_collector()
-    async with _gateway(config, f"{host}:{taken.getsockname()[1]}") as running:
+    async with (
+        _simulated(config) if config.simulated else contextlib.nullcontext(config) as whole,
+        _gateway(whole, f"{host}:{taken.getsockname()[1]}") as running,
+    ):
         announce(running)
         await running.server.serve(sockets=[taken])
+
+
+@contextlib.asynccontextmanager
+async def _simulated(config: Config) -> AsyncIterator[Config]:
+    """The same configuration with the built-in simulated provider, which is started here, behind every name."""
+    provider = Provider("simulated")
+    base_url = f"http://127.0.0.1:{await provider.start()}/v1"
+    try:
+        yield replace(
+            config,
+            providers={"simulated": ProviderSettings(kind="simulated", base_url=base_url)},
+            routes={"*": RouteSettings(targets=("simulated/{model}",))},
+        )
+    finally:
+        await provider.stop()
+
+
+def _store(config: Config, hub: Hub) -> tuple[Store, tuple[str, ...]]:
+    """The configured store; or, if it cannot be opened, one that forgets, and a warning. A gateway must not need it."""
+    try:
+        return open_store(config.state.url, config.base), ()
+    except (OSError, sqlite3.Error) as error:
+        hub.emit(StoreLost(subject="store", seq=1, reason=f"{type(error).__name__}: {error}"))
+        warning = f"the state {config.state.url} cannot be opened ({error}); circuits will not outlive this process"
+        return MemoryStore(), (warning,)
 
 
 def _calm_garbage_collector() -> None:
@@ -60,7 +97,8 @@ async def _gateway(config: Config, listened: str) -> AsyncIterator[RunningGatewa
     hub = Hub(clock)
     audit = AuditLog(config.state_dir / "events")
     hub.add(audit)
-    keeper = WriteBehind(open_store(config.state.url, config.base), clock, hub.emit)
+    store, warnings = _store(config, hub)
+    keeper = WriteBehind(store, clock, hub.emit)
     held = Held(clock)
     breakers = Breakers(
         config.circuit,
@@ -82,12 +120,13 @@ async def _gateway(config: Config, listened: str) -> AsyncIterator[RunningGatewa
     driver = Driver(clock, held)
     host, _, port = listened.rpartition(":")
     try:
-        async with open_session() as session:
+        async with open_session() as session, Prober(gateway, session) as prober:
+            hub.add(lambda stamped: prober.heard(stamped.event))
             pages = Pages(
                 gateway,
                 metrics,
                 held=lambda: len(held),
-                store=lambda: {"url": config.state.url, "lost": keeper.lost},
+                store=lambda: {"url": config.state.url, "lost": keeper.lost or bool(warnings)},
                 stopping=lambda: server.should_exit,
                 others=[Route("/v1/models", Models(gateway, session).page)],
             )
@@ -95,7 +134,8 @@ async def _gateway(config: Config, listened: str) -> AsyncIterator[RunningGatewa
             server = GatewayServer(
                 Ingress(gateway, driver, session, door, pages.application), driver, config.gateway.drain
             )
-            yield RunningGateway(f"http://{f'[{host}]' if ':' in host else host}:{port}", gateway, server)
+            shown = f"[{host}]" if ":" in host else host
+            yield RunningGateway(f"http://{shown}:{port}", gateway, server, warnings)
     finally:
         keeper.close()
         audit.close()

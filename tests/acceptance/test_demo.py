@@ -38,7 +38,12 @@ class Demo:
             stdout=out,
             stderr=subprocess.STDOUT,
         )
-        self.output = ""
+        self._read = b""
+
+    @property
+    def output(self) -> str:
+        """All output so far."""
+        return self._read.decode("utf-8", "replace")
 
     def reads_on(self, wanted: str | None = None, terminal: int | None = None) -> str:
         """Read until a text has come, or to the end; all output so far."""
@@ -50,7 +55,7 @@ class Demo:
                 break
             if not piece:
                 break
-            self.output += piece.decode()
+            self._read += piece
         assert wanted is None or wanted in self.output, self.output
         return self.output
 
@@ -89,7 +94,7 @@ class Demo:
 
 def _runs(pid: int) -> bool:
     try:
-        if sys.platform == "linux":  # where a process that nobody has buried yet is no process
+        if Path("/proc/self/stat").exists():  # where a process that nobody has buried yet is still listed
             return Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()[0] != "Z"
         os.kill(pid, 0)
     except (FileNotFoundError, ProcessLookupError):
@@ -123,19 +128,12 @@ def test_it_heals_a_scripted_outage_and_loses_nothing(tmp_path: Path, demos: lis
     assert "\x1b" not in output
     assert "\r" not in output
     assert max(map(len, output.splitlines())) <= 80
-
-
-def test_it_tells_every_outage_and_every_return(tmp_path: Path, demos: list[Demo]) -> None:
-    demo = Demo(tmp_path, "--providers", "3")
-    demos.append(demo)
-    told = " ".join(demo.reads_on().split())
-    assert demo.ends() == 0, demo.output
+    told = " ".join(output.split())
     for circuit in ("(model/alpha/demo-1)", "(endpoint/alpha)", "(account/alpha)"):
         assert circuit in told
     assert told.count("the circuit closes, and the traffic is back at alpha") == 4
     assert "In all that time not one request went to alpha" in told
-    assert "were answered in full" in told
-    assert not demo.left_over
+    assert "Of the 5 requests it had in its hands, 5 were answered in full" in told
 
 
 def test_it_fails_where_requests_are_lost(tmp_path: Path, demos: list[Demo]) -> None:

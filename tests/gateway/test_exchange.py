@@ -298,6 +298,15 @@ class TestHolding:
         talk = Conversation(gateway=HOLDING, targets=["a/m"]).fails(429, headers={"retry-after": "61"})
         assert talk.reply.status == 429
 
+    def test_an_attempt_is_held_no_longer_than_its_client_bears_and_asked_to_come_again(self) -> None:
+        gateway = GatewaySettings(max_hold=21600.0, hold_attempt=580.0)
+        talk = Conversation(gateway=gateway, targets=["a/m"]).fails(429, headers={"retry-after": "3600"})
+        assert talk.ask == Hold(1580.0)
+        talk.wakes(after=580.0)
+        assert talk.reply.status == 503
+        assert talk.reply.headers["retry-after"] == "60"
+        assert error_of(talk.reply)["code"] == "overloaded"
+
     def test_a_failure_that_does_not_open_its_circuit_is_told_at_once(self) -> None:
         talk = Conversation(gateway=HOLDING, targets=["a/m"]).fails(500)
         assert talk.reply.status == 503

@@ -3,16 +3,20 @@
 import argparse
 import asyncio
 import dataclasses
+import sqlite3
 import sys
 from pathlib import Path
 
 import uvloop
 
 from recloser.cli import exit_codes
+from recloser.cli.screen import Screen
 from recloser.compose import serve
 from recloser.config import BadConfigError, Config, Problem
+from recloser.config.discover import Discovery, Found, discover
 from recloser.config.load import find, load, wrong_listen
-from recloser.gateway.runtime.listen import PortInUseError
+
+_MOST_ROUTES = 12
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +31,8 @@ def run(given: argparse.Namespace) -> int:
     """Run the command."""
     try:
         path = find(given.config)
-        config = load(path) if path else Config()
+        discovery = None if path else discover()
+        config = discovery.config if discovery else load(path) if path else Config()
         if given.listen:
             config = dataclasses.replace(config, gateway=dataclasses.replace(config.gateway, listen=given.listen))
             if wrong := wrong_listen(config.gateway):
@@ -37,8 +42,81 @@ def run(given: argparse.Namespace) -> int:
         return exit_codes.CONFIG
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(config, lambda running: print(f"recloser listens on {running.url}", flush=True)))
-    except PortInUseError as error:
-        print(error, file=sys.stderr)
+            runner.run(serve(config, lambda running: _greet(running.url, config, discovery)))
+    except (OSError, sqlite3.Error) as error:
+        print(_why_not(error, config), file=sys.stderr)
         return exit_codes.FAILED
     return exit_codes.OK
+
+
+def _why_not(error: OSError | sqlite3.Error, config: Config) -> str:
+    """Why the gateway cannot start, or could not go on."""
+    if isinstance(error, sqlite3.Error):
+        return f"the store {config.state.url!r} cannot be used: {error}"
+    if error.errno is None:  # a sentence of our own: PortInUseError
+        return str(error)
+    place = error.filename or config.gateway.listen
+    return f"recloser cannot start: {error.strerror or error} ({place})"
+
+
+# What it says once it listens ----------------------------------------------------------------------------------------
+
+
+def _greet(url: str, config: Config, discovery: Discovery | None) -> None:
+    screen = Screen()
+    screen.print(f"recloser listens on {screen.paint(url, 'bold')}")
+    if config.simulated:
+        _warn(screen, discovery)
+    elif discovery is not None:
+        _tell_chain(screen, discovery)
+    elif not config.routes and not config.profiles:
+        screen.print(screen.paint(f"{config.path} has no route: every request will be answered with 404", "yellow"))
+    screen.print()
+    screen.print("Point your client here:")
+    screen.print(f"  export ANTHROPIC_BASE_URL={url}       # Claude Code, Anthropic SDK")
+    screen.print(f"  export OPENAI_BASE_URL={url}/v1       # OpenAI SDK and most others")
+    key = "one of [gateway] keys is" if config.gateway.keys else "any will do"
+    screen.print(f"  Its API key: {key}{' needed' if config.gateway.keys else ', this gateway wants none'}.")
+    screen.print()
+    then = "`recloser init` writes this down to change it" if discovery else "`recloser events --follow` what happens"
+    screen.print(f"In another terminal, `recloser status` shows how things stand, {then}.")
+
+
+def _warn(screen: Screen, discovery: Discovery | None) -> None:
+    """The simulated provider must not be taken for a real one."""
+    bar = screen.paint("!" * 78, "bold", "yellow")
+    found = "".join(f"  ({server.title} is running, but lists no model.)\n" for server in _empty(discovery))
+    screen.print(f"\n{bar}")
+    screen.print(
+        screen.paint("  SIMULATED: no model answers here. Every answer is made up by recloser itself.", "bold")
+    )
+    screen.print(
+        f"{found}  There is no recloser.toml, no API key in the environment, no local server.\n"
+        "  For real answers, stop this and start it again with one of these:\n\n"
+        "    export ANTHROPIC_API_KEY=...      (or OPENAI_API_KEY, OPENROUTER_API_KEY,\n"
+        "                                       GEMINI_API_KEY)\n"
+        "    ollama serve                      (or LM Studio, llama.cpp, vLLM)\n"
+        "    recloser init                     (writes a recloser.toml to fill in)"
+    )
+    screen.print(bar)
+
+
+def _empty(discovery: Discovery | None) -> list[Found]:
+    return [found for found in discovery.found if found.url and not found.models] if discovery else []
+
+
+def _tell_chain(screen: Screen, discovery: Discovery) -> None:
+    """What was found, and who serves what."""
+    screen.print("\nThere is no recloser.toml, so it serves what it found:")
+    width = max(len(found.title) for found in discovery.found)
+    for found in discovery.found:
+        where = f"the key in {found.key_env}" if found.key_env else f"{found.url}, {len(found.models)} models"
+        screen.print(f"  {found.title:<{width}}  {where}")
+    screen.print("\nA request's model name decides who answers; if one cannot, the next is asked:")
+    routes = discovery.config.routes
+    shown = list(routes.items())[:_MOST_ROUTES]
+    width = min(max(len(glob) for glob, _ in shown), 40)
+    for glob, route in shown:
+        screen.print(f"  {glob:<{width}}  {', then '.join(route.targets)}")
+    if len(routes) > len(shown):
+        screen.print(f"  … and {len(routes) - len(shown)} more, each to the server that lists it")

@@ -54,7 +54,8 @@ TRANSITIONS: dict[tuple[CircuitState, CircuitState], str] = {
     (_F, _H): "the time given by hand is over",
     **{(state, _F): "forced open by hand" for state in (_C, _O, _H, _D)},
     **{(state, _D): "disabled by hand" for state in (_C, _O, _H, _F)},
-    **{(state, _C): "reset by hand" for state in (_O, _F, _D)},
+    (_O, _C): "a probe succeeded, or reset by hand",
+    **{(state, _C): "reset by hand" for state in (_F, _D)},
 }
 """Every legal transition and what causes it. The documentation's state diagram is drawn from this table."""
 
@@ -292,6 +293,11 @@ def reset(circuit: Circuit, subject: str, now: float, *, reason: str) -> Step:
     return _told(step, CircuitForced(
         subject=subject, seq=step.seq + 1, state=step.state, retry_after=None, reason=reason
     ))  # fmt: skip
+
+
+def restore(circuit: Circuit, subject: str, now: float) -> Step:
+    """A probe has proven well what is behind an open circuit: calls pass again, without a trial on live traffic."""
+    return _close(circuit, subject, now) if circuit.state is CircuitState.OPEN else Step(circuit)
 
 
 def revived(circuit: Circuit, now: float) -> Circuit:

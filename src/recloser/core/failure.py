@@ -1,6 +1,6 @@
 """What went wrong, named once: the kinds of failure, what each is charged to and what follows from it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 
@@ -74,3 +74,7 @@ class Failure:
     until_proven: bool = False
     status: int | None = None
     message: str = ""
+
+    def saying(self, message: str) -> "Failure":
+        """The same failure with another message."""
+        return replace(self, message=message)

@@ -22,7 +22,7 @@ class AttemptFailed(Event):
 class RequestFinished(Event):
     """A client's request came to its end. Times are in seconds.
 
-    `outcome` is `ok`, the kind of the last failure, `refused` (no target could be asked), `cancelled` (the client left),
+    `outcome` is `ok`, the kind of the last failure, `refused` (nobody could be asked), `cancelled` (the client left),
     `stopped` (the gateway did) or `internal_error`.
     """
 

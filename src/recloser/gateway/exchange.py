@@ -21,7 +21,7 @@ from recloser.gateway.events import AttemptFailed, RequestFinished
 from recloser.gateway.request import Request
 from recloser.gateway.settings import GatewaySettings
 from recloser.gateway.targets import PathPermit, Target
-from recloser.gateway.telling import Failed, broken_off, nobody_left, passed_on, when_to_come_back
+from recloser.gateway.telling import Failed, broken_off, come_again, nobody_left, passed_on, when_to_come_back
 from recloser.gateway.wires.wire import Refusal
 from recloser.ports import Emit
 
@@ -91,11 +91,10 @@ class Exchange:
 
     def _serve(self) -> Conversation[None]:
         """Ask target after target until one answers; wait for one where that is allowed; else give up."""
-        hold_until = self._line.now + min(self._settings.max_hold, self._settings.hold_attempt)
         while True:
             choice = self._choose()
             if choice.target is None:
-                if not (yield from self._hold(choice, hold_until)):
+                if not (yield from self._hold(choice)):
                     yield from self._give_up(choice)
                     return
                 continue
@@ -113,13 +112,16 @@ class Exchange:
 
         return choose(self._request.targets, lambda t: t.path, self._breakers.denial, unfit)
 
-    def _hold(self, choice: Choice[Target], hold_until: float) -> Conversation[bool]:
-        """Wait for the first target that reopens. False if that is too far away."""
-        if choice.earliest is None or self._line.now + choice.earliest > hold_until:
+    def _hold(self, choice: Choice[Target]) -> Conversation[bool]:
+        """Wait for the first target that reopens. False if that is too far away, or this attempt has waited enough."""
+        now, started = self._line.now, self._account.started
+        if choice.earliest is None or now + choice.earliest > started + self._settings.max_hold:
             return False
-        since = self._line.now
-        yield from self._line.ask(Hold(since + choice.earliest))
-        self._account.held += self._line.now - since
+        attempt_ends = started + self._settings.hold_attempt
+        if now >= attempt_ends:
+            return False
+        yield from self._line.ask(Hold(min(now + choice.earliest, attempt_ends)))
+        self._account.held += self._line.now - now
         self._tried.clear()
         return True
 
@@ -169,8 +171,9 @@ class Exchange:
         if told is not None:
             yield from self._pass_on(told.target, told.failure)
             return
+        waited_enough = self._line.now - self._account.started >= self._settings.hold_attempt
         yield from self._tell(
-            nobody_left(self._account.failed, choice),
+            come_again(choice) if waited_enough else nobody_left(self._account.failed, choice),
             retry_after=choice.earliest,
             circuit=next((p.circuit for p in choice.passed if p.circuit), None),
         )

@@ -1,7 +1,7 @@
 """Targets: a model at an endpoint of a provider. And routes: which targets a request's model name leads to."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
@@ -29,7 +29,7 @@ class Endpoint:
         key = self.settings.api_key
         if key is None or key.reveal() not in failure.message:
             return failure
-        return replace(failure, message=failure.message.replace(key.reveal(), "[key]"))
+        return failure.saying(failure.message.replace(key.reveal(), "[key]"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,12 @@ def nobody_left(failed: Sequence[Failed], choice: Choice[Target]) -> Refusal:
     return Refusal(status, "all_targets_failed", f"no target could serve this request ({'; '.join(said)})")
 
 
+def come_again(choice: Choice[Target]) -> Refusal:
+    """The refusal when a client was held for as long as it bears: it is to ask again, and will be held again."""
+    wait = "" if choice.earliest is None else f"; one is open again in {format_duration(choice.earliest)}"
+    return Refusal(503, "overloaded", f"no target is open yet{wait}. Ask again to wait on")
+
+
 def broken_off(target: Target, failure: Failure) -> Refusal:
     """The refusal when a stream broke after content."""
     return Refusal(503, failure.kind, f"the stream from {target.label} broke off: {shown(failure)}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -13,9 +14,11 @@ from starlette.routing import BaseRoute, Route
 from recloser.core.duration import parse_duration
 from recloser.gateway.gateway import Gateway
 from recloser.observe.metrics import CONTENT_TYPE, Metrics
-from recloser.observe.status import status
+from recloser.observe.status import circuits_of, status
 
 _LARGEST_ORDER = 4096
+_LONGEST_ORDER = 366 * 86400.0
+_ERROR_TYPES = {403: "forbidden", 404: "not_found", 413: "too_large"}
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -67,8 +70,9 @@ class Pages:
 
     async def _order(self, request: Request) -> Response:
         """Open, close, reset or disable a circuit by hand: `{"for": "10m", "reason": "…"}`, both optional."""
+        _check_origin(request)
         name, verb = request.path_params["name"], request.path_params["verb"]
-        if name not in self._gateway.breakers:
+        if name not in self._gateway.breakers and name not in circuits_of(self._gateway):
             raise HTTPException(404, f"there is no circuit {name[:200]!r} (yet)")
         order = await _order_of(request)
         breaker = self._gateway.breakers[name]
@@ -83,6 +87,13 @@ class Pages:
             case _:
                 raise HTTPException(404, f"a circuit cannot be {verb[:40]!r}: open, close, reset or disable it")
         return _json({"name": name, "state": breaker.state.value})
+
+
+def _check_origin(request: Request) -> None:
+    """A page of somebody else's, open in the user's browser, may not give orders: forms are sent without asking us."""
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+        raise HTTPException(403, f"orders do not come from {origin[:100]!r}")
 
 
 async def _order_of(request: Request) -> dict[str, Any]:
@@ -101,18 +112,23 @@ def _duration(value: Any) -> float | None:
     if value is None:
         return None
     try:
-        return parse_duration(str(value))
+        seconds = parse_duration(str(value))
     except ValueError as error:
         raise HTTPException(400, f"for: {error}") from None
+    if not 0 <= seconds <= _LONGEST_ORDER:
+        raise HTTPException(400, "for: must be from 0 to 366 days")
+    return seconds
 
 
 def _json(value: Any, status_code: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status_code, media_type="application/json")
+    return Response(
+        msgspec.json.encode(value), status_code, {"cache-control": "no-store"}, media_type="application/json"
+    )
 
 
 async def _told(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kind = "not_found" if error.status_code == 404 else "invalid_request"
+    kind = _ERROR_TYPES.get(error.status_code, "invalid_request")
     return _json({"error": {"message": error.detail, "type": kind, "code": None, "param": None}}, error.status_code)
 
 

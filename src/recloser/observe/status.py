@@ -92,6 +92,11 @@ def _wait(denied: Denied) -> float:
     return float("inf") if denied.retry_after is None else denied.retry_after
 
 
+def circuits_of(gateway: Gateway) -> set[str]:
+    """The circuits that the routes lead over, also those that no request has needed yet."""
+    return {circuit for path in _targets(gateway, {}).values() for circuit in path}
+
+
 def _targets(gateway: Gateway, circuits: Mapping[str, Any]) -> dict[str, CircuitPath]:
     """Every target that the routes name, in their order, by its label.
 

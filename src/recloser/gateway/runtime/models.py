@@ -22,6 +22,8 @@ _REMEMBERED_FOR = 300.0
 _ASKED_FOR = 3.0
 _LARGEST_LIST = 4 * 2**20
 _MOST_MODELS = 5000
+NO_LIST = (TimeoutError, aiohttp.ClientError, OSError, msgspec.MsgspecError, ValueError)
+"""What can come instead of a list."""
 
 
 class _Model(msgspec.Struct):
@@ -69,21 +71,28 @@ class Models:
         if time.monotonic() - asked < _REMEMBERED_FOR:
             return names
         try:
-            async with asyncio.timeout(_ASKED_FOR):
-                names = await self._ask(endpoint)
-        except (TimeoutError, aiohttp.ClientError, OSError, msgspec.MsgspecError, ValueError):
+            names = await list_models(self._session, endpoint)
+        except NO_LIST:
             return names
         self._known[endpoint.provider] = (time.monotonic(), names)
         return names
 
-    async def _ask(self, endpoint: Endpoint) -> tuple[str, ...]:
-        wire = WIRES[next(iter(endpoint.urls))]
-        headers = {**endpoint.headers, **({"anthropic-version": "2023-06-01"} if wire.name == "anthropic" else {})}
-        url = endpoint.urls[wire.name] + wire.models_path
-        async with self._session.get(url, headers=headers, allow_redirects=False) as answer:
-            answer.raise_for_status()
-            body = await answer.content.read(_LARGEST_LIST)
-        return tuple(model.id for model in msgspec.json.decode(body, type=_List).data[:_MOST_MODELS])
+
+async def list_models(session: aiohttp.ClientSession, endpoint: Endpoint) -> tuple[str, ...]:
+    """The models an endpoint lists, within a few seconds; raises one of `NO_LIST` if it does not."""
+    wire = WIRES[next(iter(endpoint.urls))]
+    headers = {**endpoint.headers, **({"anthropic-version": "2023-06-01"} if wire.name == "anthropic" else {})}
+    url = endpoint.urls[wire.name] + wire.models_path
+    async with (
+        asyncio.timeout(_ASKED_FOR),
+        session.get(url, headers=headers, allow_redirects=False, raise_for_status=True) as answer,
+    ):
+        body = b""
+        async for piece in answer.content.iter_any():
+            body += piece
+            if len(body) > _LARGEST_LIST:
+                raise ValueError(f"a list of more than {_LARGEST_LIST} bytes")
+    return tuple(model.id for model in msgspec.json.decode(body, type=_List).data[:_MOST_MODELS])
 
 
 def _openai(names: list[str]) -> dict[str, Any]:

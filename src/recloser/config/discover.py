@@ -1,0 +1,141 @@
+"""A configuration of what is there: keys in the usual environment variables, servers on their usual ports.
+
+An own name comes first: the models that a local server lists, then each vendor's names. With no vendor's key at all,
+any name goes to the first local model, so that every client works. With nothing at all, the simulated provider answers.
+"""
+
+import asyncio
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from recloser.config.model import Config
+from recloser.config.secrets import resolve
+from recloser.gateway.providers import ProviderKind, provider_kinds
+from recloser.gateway.settings import ProviderSettings, RouteSettings
+
+_PROBED_FOR = 0.5
+_LARGEST_LIST = 2**20
+_MOST_MODELS = 100
+_WIRE = "openai-chat"
+_RESOLD = {"openai": "openrouter/openai/{model}", "gemini": "openrouter/google/{model}"}
+"""Names that OpenRouter knows letter for letter. Anthropic's it writes otherwise (`claude-sonnet-4.5`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A provider that is there."""
+
+    name: str
+    """Its kind's, which also names it in routes."""
+    title: str
+    key_env: str | None = None
+    url: str | None = None
+    models: tuple[str, ...] = ()
+    """What a local one lists, without those that only embed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What was found, and the configuration made of it."""
+
+    found: tuple[Found, ...]
+    config: Config
+
+
+def discover(environ: Mapping[str, str] | None = None, kinds: Mapping[str, ProviderKind] | None = None) -> Discovery:
+    """Look for providers. Takes at most half a second."""
+    environ = os.environ if environ is None else environ
+    kinds = provider_kinds() if kinds is None else kinds
+    vendors = tuple(
+        Found(name, kind.title, key_env=kind.key_env)
+        for name, kind in kinds.items()
+        if kind.key_env and environ.get(kind.key_env, "").strip()
+    )
+    local = asyncio.run(_local({name: kind for name, kind in kinds.items() if kind.local_port and _WIRE in kind.wires}))
+    routes = _routes(vendors, local, kinds)
+    config = Config(
+        providers={found.name: _provider(found, environ) for found in (*vendors, *local)},
+        routes={glob: RouteSettings(targets=targets) for glob, targets in routes.items()},
+        simulated=not routes,
+    )
+    return Discovery((*vendors, *local), config)
+
+
+def _provider(found: Found, environ: Mapping[str, str]) -> ProviderSettings:
+    key = resolve(f"env:{found.key_env}", Config().base, environ) if found.key_env else None
+    return ProviderSettings(kind=found.name, api_key=key)
+
+
+def _routes(
+    vendors: Iterable[Found], local: Iterable[Found], kinds: Mapping[str, ProviderKind]
+) -> dict[str, tuple[str, ...]]:
+    """Routes in the order in which they are asked."""
+    routes: dict[str, tuple[str, ...]] = {}
+    for server in local:
+        for model in server.models:
+            routes[model] = (*routes.get(model, ()), f"{server.name}/{model}")
+    names = {vendor.name for vendor in vendors}
+    for vendor in sorted(vendors, key=lambda vendor: "*/*" in kinds[vendor.name].models):
+        resold = (_RESOLD[vendor.name],) if vendor.name in _RESOLD and "openrouter" in names else ()
+        for glob in kinds[vendor.name].models:
+            routes[glob] = (f"{vendor.name}/{{model}}", *resold)
+    first = tuple(f"{server.name}/{server.models[0]}" for server in local if server.models)
+    if first and not names:
+        routes["*"] = first
+    return routes
+
+
+async def _local(kinds: Mapping[str, ProviderKind]) -> tuple[Found, ...]:
+    """The servers of these kinds that answer on this machine."""
+    session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+    async with session:
+        lists = await asyncio.gather(*(_models(session, kind.wires[_WIRE]) for kind in kinds.values()))
+    return tuple(
+        Found(name, kind.title, url=_root(kind.wires[_WIRE]), models=models)
+        for (name, kind), models in zip(kinds.items(), lists, strict=True)
+        if models is not None
+    )
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+class _List(msgspec.Struct):
+    data: list[_Model] | None
+
+
+async def _models(session: aiohttp.ClientSession, base_url: str) -> tuple[str, ...] | None:
+    """The models that a server lists; None if there is none, or it is something else."""
+    try:
+        async with asyncio.timeout(_PROBED_FOR), session.get(f"{base_url}/models", allow_redirects=False) as answer:
+            answer.raise_for_status()
+            listed = msgspec.json.decode(await _body(answer), type=_List).data or []
+    except (TimeoutError, aiohttp.ClientError, OSError, ValueError, msgspec.MsgspecError):
+        return None
+    names = dict.fromkeys(model.id for model in listed if _usable(model.id))
+    return tuple(names)[:_MOST_MODELS]
+
+
+async def _body(answer: aiohttp.ClientResponse) -> bytes:
+    body = b""
+    async for piece in answer.content.iter_any():
+        body += piece
+        if len(body) > _LARGEST_LIST:
+            raise ValueError("no list of models is that long")
+    return body
+
+
+def _usable(model: str) -> bool:
+    """Whether a name can be a route and a target: a chat model's, without the signs of a glob."""
+    return bool(model.strip()) and model.isprintable() and "embed" not in model.lower() and not set(model) & set("*?[{")
+
+
+def _root(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
