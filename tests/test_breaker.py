@@ -138,6 +138,14 @@ def test_the_snapshot_of_a_whole_life(breaker: CircuitBreaker, clock: ManualCloc
     assert counts_add_up(breaker)
 
 
+def test_a_probe_restores_what_time_does_not(breaker: CircuitBreaker, sink: RecordingSink) -> None:
+    no_key = Failure(kind=FailureKind.AUTH, scope=Scope.ACCOUNT, effect=Effect.OPENS, until_proven=True)
+    breaker.acquire().fail(no_key)
+    breaker.restore()
+    breaker.acquire().succeed()
+    assert sink.kinds() == ["circuit_opened", "circuit_closed"]
+
+
 def test_counts_survive_a_reset(breaker: CircuitBreaker) -> None:
     fail(breaker, 2)
     breaker.reset()

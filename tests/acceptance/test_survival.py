@@ -60,13 +60,16 @@ class Streamed:
     """Whether the HTTP answer came to its end."""
 
 
-async def streamed(http: aiohttp.ClientSession, client: Client, gateway: Gateway, model: str) -> Streamed:
+async def streamed(
+    http: aiohttp.ClientSession, client: Client, gateway: Gateway, model: str, on_piece: Callable[[], None] = int
+) -> Streamed:
     body = client.body(model)
     async with http.post(gateway.url + client.path, data=body) as response:
         seen = b""
         try:
             async for piece in response.content.iter_any():
                 seen += piece
+                on_piece()
         except aiohttp.ClientError:
             return Streamed(response.status, response.headers.get("x-recloser-target", ""), seen, complete=False)
         return Streamed(response.status, response.headers.get("x-recloser-target", ""), seen, complete=True)
@@ -100,15 +103,17 @@ def test_the_first_provider_dies_under_load(
         dead = asyncio.Event()
         warm = asyncio.Event()
 
+        def on_piece() -> None:
+            if len(before) >= 20:  # they have begun anew, and are in the midst of it
+                warm.set()
+
         async def one_after_another() -> None:
             late = 0
             while late < 3:
                 begun_after_the_end = dead.is_set()
-                seen = await streamed(http, streaming, gateway, model)
+                seen = await streamed(http, streaming, gateway, model, on_piece)
                 (after if begun_after_the_end else before).append(seen)
                 late += begun_after_the_end
-                if len(before) >= 20:
-                    warm.set()
 
         async with asyncio.TaskGroup() as group:
             for _ in range(20):
@@ -239,11 +244,14 @@ def refuses(gateway: Gateway) -> bool:
         return True
 
 
-def begin(client: Client, gateway: Gateway, model: str) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+def begin(
+    client: Client, gateway: Gateway, model: str, tokens: int = 20
+) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
     """A stream of which something has come."""
     connection = http.client.HTTPConnection(*gateway.address, timeout=30)
     try:
-        connection.request("POST", client.path, client.body(model), {"content-type": "application/json"})
+        headers = {"content-type": "application/json", "x-chaos-tokens": str(tokens)}
+        connection.request("POST", client.path, client.body(model), headers)
         response = connection.getresponse()
         assert response.status == 200
     except BaseException:
@@ -274,8 +282,8 @@ def test_a_stream_that_outlasts_the_drain_is_told(
 ) -> None:
     gateway = start(two_targets(first, second, drain="500ms"))
     model = f"outlasts-{streaming.wire}"
-    first.misbehave(model, "slow=2s")
-    connection, response = begin(streaming, gateway, model)
+    first.misbehave(model, "slow=50ms")
+    connection, response = begin(streaming, gateway, model, tokens=10_000)
     with contextlib.closing(connection), response:
         gateway.tell(signal.SIGTERM)
         seen = response.read()
@@ -322,8 +330,8 @@ def test_a_second_signal_ends_the_drain(
 ) -> None:
     gateway = start(two_targets(first, second, drain="10m"))
     model = f"twice-{streaming.wire}"
-    first.misbehave(model, "slow=5m")
-    connection, response = begin(streaming, gateway, model)
+    first.misbehave(model, "slow=50ms")
+    connection, response = begin(streaming, gateway, model, tokens=10_000)
     with contextlib.closing(connection), response:
         gateway.tell(signal.SIGTERM)
         until(lambda: refuses(gateway), "new connections are refused")

@@ -716,6 +716,24 @@ def test_reset_of_a_closed_circuit_forgets_in_silence() -> None:
     assert story.reset(17.0) is before
 
 
+def test_a_probe_closes_an_open_circuit_and_its_growth_is_remembered() -> None:
+    story = opened(what=NO_KEY)
+    before = story.circuit
+    step = machine.restore(before, NAME, 18.0)
+    assert step == Step(
+        replace(before, state=CLOSED, generation=2, seq=2, failures=0, open_until=None, closed_at=18.0, reason=""),
+        (CircuitClosed(subject=NAME, seq=2, open_for=3.0),),
+    )
+    grown = Story(circuit=machine.restore(opened().circuit, NAME, 18.0).circuit)
+    assert reopen(grown, 19.0) == 20.0
+
+
+@pytest.mark.parametrize("state", [CLOSED, HALF_OPEN, FORCED_OPEN, DISABLED])
+def test_a_probe_closes_nothing_else(state: CircuitState) -> None:
+    circuit = reached()[state]
+    assert machine.restore(circuit, NAME, 26.0) == Step(circuit)
+
+
 def test_a_trial_does_not_survive_the_hand() -> None:
     hands: list[Callable[[Story], Circuit]] = [
         Story.disable,
@@ -750,6 +768,7 @@ def every_step(circuit: Circuit) -> list[Step]:
     numbers = [lease.number for lease in circuit.leases] or [0]
     steps = [machine.admit(circuit, SETTINGS, NAME, 26.0)[0]]
     steps += [machine.force_open(circuit, NAME, 26.0, duration=5.0, reason="x")]
+    steps += [machine.restore(circuit, NAME, 26.0)]
     steps += [machine.disable(circuit, NAME, reason="x"), machine.reset(circuit, NAME, 26.0, reason="x")]
     if circuit.state not in (OPEN, FORCED_OPEN):  # nobody holds a permit of an open circuit
         permit = Permit(circuit.generation, numbers[0])

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,20 +110,10 @@ def commands() -> set[str]:
     return {file.stem for file in Path(folder).glob("*.py") if "def arguments(" in file.read_text("utf-8")}
 
 
-class AnyEnvironment(defaultdict[str, str]):
-    """Has every variable."""
-
-    def __contains__(self, name: object) -> bool:
-        return True
-
-
-def test_configurations_are_taken(page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("recloser.config.values._from_command", lambda _: "a secret")
-    monkeypatch.setattr("recloser.config.values.Reader._from_file", lambda _self, _path: "a secret")
-    for text in fences(page, "toml"):
-        read(
-            tomllib.loads(text), path=tmp_path / "recloser.toml", text=text, environ=AnyEnvironment(lambda: "a secret")
-        )
+def test_configurations_are_taken(page: Path, tmp_path: Path) -> None:
+    for block in fences(page, "toml"):
+        text = re.sub(r'"(env|file|cmd):[^"]+"', '"env:SECRET"', block)  # the secrets of the examples are nowhere
+        read(tomllib.loads(text), path=tmp_path / "recloser.toml", text=text, environ={"SECRET": "a secret"})
 
 
 def test_every_dependency_has_its_reason() -> None:

@@ -87,8 +87,11 @@ class TestPlain:
         talk = Conversation(targets=["a/m"], provider=keyed).fails(401, b'{"error":{"message":"bad key k-123"}}')
         assert [event.message for event in talk.attempts] == ["bad key [key]"]
         assert "k-123" not in talk.breakers["account/a"].snapshot().reason
-        talk = Conversation().fails(400, b'{"error":{"message":"cannot read: my secret plan"}}')
-        assert [event.message for event in talk.attempts] == [""]
+        for status in (400, 500):
+            talk = Conversation(circuit=CircuitSettings(failure_threshold=1))
+            talk.fails(status, b'{"error":{"message":"cannot read: my secret plan"}}')
+            assert [event.message for event in talk.attempts] == [""]
+            assert "plan" not in talk.breakers["endpoint/a"].snapshot().reason
 
     def test_a_single_target_s_404_is_told(self) -> None:
         said = b'{"error":{"message":"The model m does not exist","code":"model_not_found"}}'

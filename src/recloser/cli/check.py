@@ -32,8 +32,14 @@ def run(given: argparse.Namespace) -> int:
     if config is None:
         print(_json(None, BadConfigError(None, [])) if given.json else _NONE, file=None if given.json else sys.stderr)
         return exit_codes.CONFIG
-    print(_json(path, None) if given.json else f"{path} is fine: {_summary(config)}")
+    print(_json(path, None) if given.json else f"{_near(path)} is fine: {_summary(config)}")
     return exit_codes.OK
+
+
+def _near(path: Path | None) -> Path | None:
+    """A path as short as it is seen from here."""
+    here = Path.cwd()
+    return path.relative_to(here) if path and path.is_relative_to(here) else path
 
 
 def _refused(error: BadConfigError, *, as_json: bool) -> int:

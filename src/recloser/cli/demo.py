@@ -14,9 +14,10 @@ from recloser.demo.telling import Teller
 def arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.description = (
-        "Simulated providers and the gateway as real processes on loopback, clients that check every answer, and a "
-        "scripted outage, told live. No keys, no configuration, nothing is left behind. Exit code 0 only if nothing "
-        "was lost."
+        "Watch the gateway heal a scripted outage, told live, in about half a minute.\n\n"
+        "Simulated providers and the gateway run as real processes on loopback, and clients\n"
+        "check every answer. No keys, no configuration, nothing is left behind.\n"
+        "Exit code 0 only if no request was lost."
     )
     parser.epilog = "example: recloser demo"
     parser.add_argument(

@@ -11,7 +11,7 @@ import uvloop
 
 from recloser.cli import exit_codes
 from recloser.cli.screen import Screen
-from recloser.compose import serve
+from recloser.compose import RunningGateway, serve
 from recloser.config import BadConfigError, Config, Problem
 from recloser.config.discover import Discovery, Found, discover
 from recloser.config.load import find, load, wrong_listen
@@ -42,7 +42,7 @@ def run(given: argparse.Namespace) -> int:
         return exit_codes.CONFIG
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(config, lambda running: _greet(running.url, config, discovery)))
+            runner.run(serve(config, lambda running: _greet(running, config, discovery, elsewhere=bool(given.listen))))
     except (OSError, sqlite3.Error) as error:
         print(_why_not(error, config), file=sys.stderr)
         return exit_codes.FAILED
@@ -62,8 +62,9 @@ def _why_not(error: OSError | sqlite3.Error, config: Config) -> str:
 # What it says once it listens ----------------------------------------------------------------------------------------
 
 
-def _greet(url: str, config: Config, discovery: Discovery | None) -> None:
-    screen = Screen()
+def _greet(running: RunningGateway, config: Config, discovery: Discovery | None, *, elsewhere: bool) -> None:
+    """Say what is served and what to do next. `elsewhere`: not where the configuration says."""
+    screen, url = Screen(), running.url
     screen.print(f"recloser listens on {screen.paint(url, 'bold')}")
     if config.simulated:
         _warn(screen, discovery)
@@ -71,15 +72,19 @@ def _greet(url: str, config: Config, discovery: Discovery | None) -> None:
         _tell_chain(screen, discovery)
     elif not config.routes and not config.profiles:
         screen.print(screen.paint(f"{config.path} has no route: every request will be answered with 404", "yellow"))
+    for warning in running.warnings:
+        print(f"recloser: {warning}", file=sys.stderr)
     screen.print()
     screen.print("Point your client here:")
-    screen.print(f"  export ANTHROPIC_BASE_URL={url}       # Claude Code, Anthropic SDK")
-    screen.print(f"  export OPENAI_BASE_URL={url}/v1       # OpenAI SDK and most others")
-    key = "one of [gateway] keys is" if config.gateway.keys else "any will do"
-    screen.print(f"  Its API key: {key}{' needed' if config.gateway.keys else ', this gateway wants none'}.")
+    screen.print("  Claude Code, Anthropic SDK:  " + screen.paint(f"export ANTHROPIC_BASE_URL={url}", "bold"))
+    screen.print("  OpenAI SDK, most others:     " + screen.paint(f"export OPENAI_BASE_URL={url}/v1", "bold"))
+    key = "one of [gateway] keys" if config.gateway.keys else "whatever it has; this gateway asks for none"
+    screen.print(f"  API key:                     {key}")
     screen.print()
-    then = "`recloser init` writes this down to change it" if discovery else "`recloser events --follow` what happens"
-    screen.print(f"In another terminal, `recloser status` shows how things stand, {then}.")
+    where = f" --listen {url.partition('//')[2]}" if elsewhere else ""
+    screen.print(f"In another terminal: `recloser status{where}` and `recloser events --follow`")
+    if discovery is not None and not config.simulated:
+        screen.print("`recloser init` writes what was found into a recloser.toml, to change it.")
 
 
 def _warn(screen: Screen, discovery: Discovery | None) -> None:

@@ -8,12 +8,14 @@ import asyncio
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
 from recloser.config.model import Config
+from recloser.config.problems import BadConfigError, Problem
 from recloser.config.secrets import resolve
 from recloser.gateway.providers import ProviderKind, provider_kinds
 from recloser.gateway.settings import ProviderSettings, RouteSettings
@@ -67,7 +69,10 @@ def discover(environ: Mapping[str, str] | None = None, kinds: Mapping[str, Provi
 
 
 def _provider(found: Found, environ: Mapping[str, str]) -> ProviderSettings:
-    key = resolve(f"env:{found.key_env}", Config().base, environ) if found.key_env else None
+    try:
+        key = resolve(f"env:{found.key_env}", Path(), environ) if found.key_env else None
+    except ValueError as error:
+        raise BadConfigError(None, [Problem((f"{found.key_env}",), str(error))]) from None
     return ProviderSettings(kind=found.name, api_key=key)
 
 

@@ -7,7 +7,7 @@ error types, which only count where there is no failing status, as in an error e
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from recloser.core.failure import Effect, Failure, FailureKind, Scope, Then
@@ -39,11 +39,11 @@ class Row:
     words_need: frozenset[int] = field(default=frozenset())
     """Statuses (hundreds count as their class) under which `words` may decide; empty: any."""
 
-    def failure(self, *, status: int | None = None, message: str = "") -> Failure:
-        """The failure this row stands for."""
+    def failure(self, *, status: int | None = None, message: str = "", quoted: bool = False) -> Failure:
+        """The failure this row stands for. `quoted`: the message is the provider's own words."""
         return Failure(
             kind=self.kind, scope=self.scope, effect=self.effect, then=self.then, retry_after=self.opens_for,
-            until_proven=self.until_proven, status=status, message=message,
+            until_proven=self.until_proven, status=status, message=message, quoted=quoted,
         )  # fmt: skip
 
 
@@ -193,7 +193,7 @@ def classify_answer(
     that was asked for, to tell a model's own limit from the account's.
     """
     row = _row(status, body, text) or (MALFORMED if status < 400 else SERVER_ERROR)
-    failure = row.failure(status=status, message=_message(body, text))
+    failure = row.failure(status=status, message=_message(body, text), quoted=True)
     return _timed(failure, headers, body, text, model, wall_now)
 
 
@@ -201,7 +201,7 @@ def classify_error_object(body: Any, *, model: str = "", wall_now: float) -> Fai
     """What an error object means that came inside a 200: as its type says, else malformed."""
     text = _message(body, "")
     row = _row(None, body, text) or MALFORMED
-    return _timed(row.failure(message=text), {}, body, text, model, wall_now)
+    return _timed(row.failure(message=text, quoted=True), {}, body, text, model, wall_now)
 
 
 def _row(status: int | None, body: Any, text: str) -> Row | None:
@@ -259,7 +259,7 @@ def _message(body: Any, text: str) -> str:
 def _timed(failure: Failure, headers: Mapping[str, str], body: Any, text: str, model: str, wall_now: float) -> Failure:
     """The failure with the server's own time, which also tells a rate limit from a quota."""
     if failure.kind is FailureKind.RATE_LIMITED and headers.get("anthropic-ratelimit-unified-status") == "rejected":
-        failure = QUOTA.failure(status=failure.status, message=failure.message)
+        failure = QUOTA.failure(status=failure.status, message=failure.message, quoted=True)
     limit = failure.kind in (FailureKind.RATE_LIMITED, FailureKind.QUOTA)
     if not limit and failure.kind not in (FailureKind.OVERLOADED, FailureKind.SERVER_ERROR):
         return failure
@@ -281,10 +281,7 @@ def _timed(failure: Failure, headers: Mapping[str, str], body: Any, text: str, m
 
 
 def _with_hint(failure: Failure, kind: FailureKind, scope: Scope, effect: Effect, hint: float) -> Failure:
-    return Failure(
-        kind=kind, scope=scope, effect=effect, then=failure.then, retry_after=hint, authoritative=True,
-        status=failure.status, message=failure.message,
-    )  # fmt: skip
+    return replace(failure, kind=kind, scope=scope, effect=effect, retry_after=hint, authoritative=True)
 
 
 def _names_model(headers: Mapping[str, str], message: str, model: str) -> bool:

@@ -74,6 +74,8 @@ class Failure:
     until_proven: bool = False
     status: int | None = None
     message: str = ""
+    quoted: bool = False
+    """True if `message` is the other side's own words: they may repeat a prompt, and are written down with care."""
 
     def saying(self, message: str) -> "Failure":
         """The same failure with another message."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from recloser.breaker import Breakers
 from recloser.core.errors import CircuitOpenError
-from recloser.core.failure import Failure, FailureKind, Then
+from recloser.core.failure import LIMITS, REFUSALS, Failure, FailureKind, Then
 from recloser.core.route import Choice, choose
 from recloser.gateway.asks import Finish, Forward, GatewayStops, Hold, Reply
 from recloser.gateway.delivery import Conversation, Delivery, Line, Verbatim
@@ -151,8 +151,10 @@ class Exchange:
             account.outcome = "ok"
             return True
         failure = target.endpoint.without_secrets(failure)
-        permit.fail(failure)
-        self._note_failure(target, failure, started)
+        noted = _fit_to_note(failure)
+        permit.fail(noted)
+        account.failed.append(Failed(target, failure))
+        self._note_failure(target, noted, started)
         if delivery.verbatim is not None:
             self._answers[target] = delivery.verbatim
         if delivery.content_at is not None:
@@ -222,10 +224,9 @@ class Exchange:
     def _note_failure(self, target: Target, failure: Failure, started: float) -> None:
         account = self._account
         account.outcome = failure.kind
-        account.failed.append(Failed(target, failure))
         self._emit(AttemptFailed(
             subject=f"request/{self._request.id}", seq=len(account.failed), target=target.label, failure=failure.kind,
-            status=failure.status, circuit=target.path.charged(failure.scope), message=_written_down(failure),
+            status=failure.status, circuit=target.path.charged(failure.scope), message=failure.message,
             retry_after=failure.retry_after, duration=self._line.now - started,
         ))  # fmt: skip
 
@@ -242,6 +243,10 @@ class Exchange:
         ))  # fmt: skip
 
 
-def _written_down(failure: Failure) -> str:
-    """The failure's message for the event log. What is wrong with a request may quote the prompt: that stays out."""
-    return "" if failure.kind in (FailureKind.INVALID_REQUEST, FailureKind.TOO_LARGE) else failure.message
+_PLAIN_SPOKEN = LIMITS | REFUSALS | {FailureKind.OVERLOADED, FailureKind.NOT_FOUND, FailureKind.RESOURCES}
+"""Kinds whose messages speak of the provider. Others may repeat the prompt that they are about."""
+
+
+def _fit_to_note(failure: Failure) -> Failure:
+    """The failure as the event log and the circuits keep it: without a word that could be the client's."""
+    return failure.saying("") if failure.quoted and failure.kind not in _PLAIN_SPOKEN else failure

@@ -45,11 +45,14 @@ def read(folder: Path, wanted: Wanted, *, since: float = 0.0) -> Iterator[Line]:
             continue
 
 
-def read_last(folder: Path, wanted: Wanted, count: int) -> list[Line]:
-    """The last `count` lines that are wanted, the oldest first. Reads backwards and stops when it has them."""
+def read_last(folder: Path, wanted: Wanted, count: int, *, ends: Mapping[int, int] | None = None) -> list[Line]:
+    """The last `count` lines that are wanted, the oldest first. Reads backwards and stops when it has them.
+
+    `ends` says, by inode, how far each file reaches; without it, as far as it does.
+    """
     found: list[Line] = []
     for path in reversed(log_files(folder)):
-        for raw in _backwards(path):
+        for raw in _backwards(path, ends):
             if len(found) >= count:
                 break
             line = parsed(raw)
@@ -61,13 +64,21 @@ def read_last(folder: Path, wanted: Wanted, count: int) -> list[Line]:
 class Tail:
     """What is written to a log from now on, over rotations: a file that is put aside keeps its inode."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, since: float | None = None) -> None:
+        """Begins now; or with the files that were written to after `since`."""
         self._folder = folder
         self._read: dict[int, int] = {}
         """How far each file has been read, by inode: also of some that are gone, for one may just be changing names."""
         for path in log_files(folder):
             with path.open("rb") as file:
-                self._read[os.fstat(file.fileno()).st_ino] = _end_of_whole_lines(file)
+                stat = os.fstat(file.fileno())
+                if since is None or stat.st_mtime < since:
+                    self._read[stat.st_ino] = _end_of_whole_lines(file)
+
+    @property
+    def ends(self) -> Mapping[int, int]:
+        """How far each file has been read, by inode."""
+        return dict(self._read)
 
     def fresh(self) -> Iterator[Line]:
         """The lines written since the last time."""
@@ -106,11 +117,12 @@ def lines(file: BinaryIO) -> Iterator[Line]:
             yield line
 
 
-def _backwards(path: Path) -> Iterator[bytes]:
+def _backwards(path: Path, ends: Mapping[int, int] | None) -> Iterator[bytes]:
     """The lines of a file, the last first, a block at a time."""
     try:
         with path.open("rb") as file:
-            position = file.seek(0, 2)
+            stat = os.fstat(file.fileno())
+            position = stat.st_size if ends is None else ends.get(stat.st_ino, 0)
             rest = b""
             while position > 0:
                 size = min(_BLOCK, position)

@@ -60,7 +60,8 @@ def status(gateway: Gateway, *, held: int, store: dict[str, Any]) -> dict[str, A
 def circuit_facts(name: str, circuit: Standing, wall: Callable[[float], float], now: float) -> dict[str, Any]:
     """One circuit at the Unix time `now`; `wall` turns its times into such. What is over is no longer told."""
     clean = circuit.state is CircuitState.CLOSED and not circuit.failures
-    waiting = circuit.open_until is not None and not isinf(circuit.open_until) and wall(circuit.open_until) > now
+    until = None if circuit.open_until is None else wall(circuit.open_until)
+    waiting = until is not None and not isinf(until) and until > now
     closed = circuit.state in (CircuitState.CLOSED, CircuitState.DISABLED)
     return {
         "name": name,
@@ -68,7 +69,8 @@ def circuit_facts(name: str, circuit: Standing, wall: Callable[[float], float], 
         "kind": circuit.last_kind.value if circuit.last_kind and not clean else None,
         "failures": circuit.failures,
         "opened_at": None if closed or circuit.opened_at is None else rfc3339(wall(circuit.opened_at)),
-        "retry_at": rfc3339(wall(circuit.open_until)) if waiting and circuit.open_until is not None else None,
+        "retry_at": rfc3339(until) if waiting and until is not None else None,
+        "until_proven": until is not None and isinf(until),
         "reason": circuit.reason or None,
     }
 

@@ -87,12 +87,14 @@ class Ingress:
             return
         headers = dict(scope["headers"])
         path = scope["path"]
-        wire = self._wires.get(path) if scope["method"] == "POST" else None
+        wire = self._wires.get(path)
         refusal = self._door.refusal(path, headers)
         if refusal is not None:
             await _refuse(send, wire or WIRES["openai-chat"], refusal, self._gateway.request_id())
         elif wire is None:
             await self._pages(scope, receive, send)
+        elif scope["method"] != "POST":
+            await _refuse(send, wire, Refusal(405, "invalid_request", "use POST"), self._gateway.request_id())
         else:
             await self._serve(wire, scope, headers, receive, send)
 
