@@ -140,10 +140,8 @@ class CircuitBreaker:
 
     @property
     def forgettable(self) -> bool:
-        """Whether nothing would be lost with this breaker: lastingly healthy, without failures, no call in flight."""
-        circuit, now = self._circuit, self._clock.monotonic()
-        healthy = not circuit.failures and machine.lastingly_healthy(circuit, self.settings, now)
-        return healthy and not _live(self._counts)
+        """Whether this breaker may make room for another: at most a count of failures is lost with it."""
+        return not _live(self._counts) and machine.forgettable(self._circuit, self.settings, self._clock.monotonic())
 
     def denial(self) -> Denied | None:
         """Why the next call would be refused, or None. Changes nothing."""

@@ -316,7 +316,9 @@ class Client:
         """Ask, and be told an error status."""
         with pytest.raises((anthropic.APIStatusError, openai.APIStatusError)) as caught:
             self.ask(root, model, text, headers)
-        response = caught.value.response
+        error = caught.value
+        assert isinstance(error, anthropic.APIStatusError | openai.APIStatusError)
+        response = error.response
         return Fetched(response.status_code, dict(response.headers), response.content)
 
     def body(self, model: str, **fields: Any) -> bytes:
@@ -353,7 +355,9 @@ class Client:
             if self.wire == "anthropic":
                 said += [event["delta"]["text"]] if event["type"] == "content_block_delta" else []
             elif event != "[DONE]":
-                said += [choice["delta"]["content"] for choice in event.get("choices", ()) if choice["delta"].get("content")]
+                said += [
+                    choice["delta"]["content"] for choice in event.get("choices", ()) if choice["delta"].get("content")
+                ]
         return said
 
     def breaks_off(self, stream: bytes) -> str:
@@ -369,18 +373,16 @@ class Client:
         sdk = self._anthropic.with_options(base_url=root, api_key=self.key)
         messages: list[anthropic.types.MessageParam] = [{"role": "user", "content": text}]
         if self.stream:
-            with sdk.messages.stream(
-                model=model, max_tokens=100, messages=messages, extra_headers=headers
-            ) as stream:
-                message = stream.get_final_message()
+            with sdk.messages.stream(model=model, max_tokens=100, messages=messages, extra_headers=headers) as stream:
+                whole: anthropic.types.Message = stream.get_final_message()
                 seen = stream.response.headers
         else:
             raw = sdk.messages.with_raw_response.create(
                 model=model, max_tokens=100, messages=messages, extra_headers=headers
             )
-            message, seen = raw.parse(), raw.headers
-        said = "".join(block.text for block in message.content if block.type == "text")
-        return Answer(said, message.model, message.stop_reason, dict(seen))
+            whole, seen = raw.parse(), raw.headers
+        said = "".join(block.text for block in whole.content if block.type == "text")
+        return Answer(said, whole.model, whole.stop_reason, dict(seen))
 
     def _ask_openai(self, root: str, model: str, text: str, headers: Mapping[str, str]) -> Answer:
         sdk = self._openai.with_options(base_url=f"{root}/v1", api_key=self.key)
@@ -597,7 +599,9 @@ def start_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Starts]:
     with contextlib.ExitStack() as stack:
 
         def starts(config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> Gateway:
-            gateway: Gateway = stack.enter_context(_stopped(Gateway(tmp_path_factory.mktemp("gateway"), config, environ)))
+            gateway: Gateway = stack.enter_context(
+                _stopped(Gateway(tmp_path_factory.mktemp("gateway"), config, environ))
+            )
             return gateway
 
         yield starts

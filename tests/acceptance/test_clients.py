@@ -13,7 +13,11 @@ import pytest
 if TYPE_CHECKING:
     from tests.acceptance.conftest import Canned, Client, Gateway, Provider, Server, Starts, Until
 
-KEYS = {"CLIENT_KEY": "client-key-0123456789", "OTHER_KEY": "other-key-9876543210", "UPSTREAM_KEY": "sk-up-abcdefghijklmn"}
+KEYS = {
+    "CLIENT_KEY": "client-key-0123456789",
+    "OTHER_KEY": "other-key-9876543210",
+    "UPSTREAM_KEY": "sk-up-abcdefghijklmn",
+}
 
 
 def one_target(provider: Provider, **gateway: Any) -> dict[str, Any]:
@@ -461,7 +465,9 @@ def test_endless_headers_are_cut_off(gateway: Gateway) -> None:
     assert gateway.fetch("/healthz").status == 200
 
 
-@pytest.mark.parametrize("junk", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"\r\n" * 50, b"\0" * 500])
+@pytest.mark.parametrize(
+    "junk", [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET\r\n\r\n", b"\r\n" * 50, b"\0" * 500]
+)
 def test_what_is_no_http_is_refused(junk: bytes, gateway: Gateway) -> None:
     with gateway.connect() as connection:
         connection.sendall(junk)
@@ -491,7 +497,9 @@ def one_answer(connection: socket.socket) -> tuple[int, Any]:
         byte = connection.recv(1)
         assert byte, top
         top += byte
-    length = next(int(line.split(b":")[1]) for line in top.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    length = next(
+        int(line.split(b":")[1]) for line in top.lower().split(b"\r\n") if line.startswith(b"content-length:")
+    )
     body = b""
     while len(body) < length:
         body += connection.recv(length - len(body))

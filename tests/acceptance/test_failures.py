@@ -110,9 +110,7 @@ class Street:
 
 
 @pytest.fixture(scope="module")
-def street(
-    first: Provider, second: Provider, start_shared: Starts, refusing_port: int, deaf_port: int
-) -> Street:
+def street(first: Provider, second: Provider, start_shared: Starts, refusing_port: int, deaf_port: int) -> Street:
     providers: dict[str, Any] = {}
     routes: dict[str, Any] = {}
     ports = {"refusing": refusing_port, "deaf": deaf_port, "first": first.address[1]}
@@ -138,7 +136,7 @@ def street(
     return Street(gateway, first, second)
 
 
-def pairs(rows: list[Row]) -> Any:
+def pairs(rows: list[Row]) -> pytest.MarkDecorator:
     """Every row with every client that can meet it."""
     return pytest.mark.parametrize("row", rows, ids=[row.name for row in rows])
 
@@ -212,9 +210,7 @@ def test_the_clients_own_fault_is_told_once_and_verbatim(mode: str, client: Clie
 
     assert told.status == int(mode)
     request_id = "request-id" if client.wire == "anthropic" else "x-request-id"
-    assert told.body == expected.body.replace(
-        expected.headers[request_id].encode(), told.headers[request_id].encode()
-    )
+    assert told.body == expected.body.replace(expected.headers[request_id].encode(), told.headers[request_id].encode())
     assert told.headers["content-type"] == expected.headers["content-type"]
     assert told.headers["x-recloser-attempts"] == "1"
     assert street.first.asked(f"first-{case}") == before + 1
@@ -282,9 +278,7 @@ def test_what_a_provider_says_of_our_key_is_not_the_clients_business(
         assert not any(word in words for word in ("api key", "api-key", "credit balance", "insufficient balance"))
 
 
-def test_a_single_targets_not_found_is_told(
-    first: Provider, second: Provider, client: Client, start: Starts
-) -> None:
+def test_a_single_targets_not_found_is_told(first: Provider, second: Provider, client: Client, start: Starts) -> None:
     gateway = start(everything(first, second, "404", "404"))
     told = client.is_refused(gateway.url, "single")
     assert told.status == 404
@@ -292,9 +286,7 @@ def test_a_single_targets_not_found_is_told(
     assert "one" in told.json["error"]["message"]
 
 
-def test_too_large_for_every_target_is_told(
-    first: Provider, second: Provider, client: Client, start: Starts
-) -> None:
+def test_too_large_for_every_target_is_told(first: Provider, second: Provider, client: Client, start: Starts) -> None:
     gateway = start(everything(first, second, "too_long", "413"))
     told = client.is_refused(gateway.url, "both")
     assert told.status in {400, 413}
@@ -367,9 +359,7 @@ def _hints() -> list[tuple[str, str, list[str], dict[str, Any], float | None, st
     ]  # fmt: skip
 
 
-def test_every_hint_is_understood(
-    start: Starts, canned_provider: type[Canned], plain: Client
-) -> None:
+def test_every_hint_is_understood(start: Starts, canned_provider: type[Canned], plain: Client) -> None:
     """One gateway and one hand-made provider for each; the answers are fixed bytes."""
     hints = [hint for hint in _hints() if hint[1] == plain.wire]
     providers = {name: canned_provider() for name, *_ in hints}

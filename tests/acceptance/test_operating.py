@@ -141,7 +141,9 @@ def test_tokens_and_costs_are_counted(name: str, gateway: Gateway, plain: Client
     assert f"# TYPE {name.removesuffix('_total')}".encode() in gateway.fetch("/metrics").body
 
 
-def test_names_from_outside_make_no_endless_metrics(first: Provider, second: Provider, start: Starts, plain: Client) -> None:
+def test_names_from_outside_make_no_endless_metrics(
+    first: Provider, second: Provider, start: Starts, plain: Client
+) -> None:
     config = two_targets(first, second)
     gateway = start(config)
     before = len(samples(gateway))
@@ -265,7 +267,9 @@ def test_orders_that_make_no_sense_are_refused(gateway: Gateway, client: Client)
     assert gateway.circuit("model/a/one")["state"] == "closed"
 
 
-def test_orders_survive_a_restart(gateway: Gateway, plain: Client, first: Provider, second: Provider, start: Starts) -> None:
+def test_orders_survive_a_restart(
+    gateway: Gateway, plain: Client, first: Provider, second: Provider, start: Starts
+) -> None:
     plain.ask(gateway.url, "chat")
     assert gateway.order("account/a", "open", reason="holiday").status == 200
     assert gateway.stop() == 0
@@ -384,7 +388,9 @@ def test_a_missing_configuration_ends_with_78(tmp_path: Path) -> None:
     assert "nowhere.toml" in ended.stderr
 
 
-def test_the_gateway_itself_is_asked_at_the_host_it_listens_on(first: Provider, second: Provider, start: Starts) -> None:
+def test_the_gateway_itself_is_asked_at_the_host_it_listens_on(
+    first: Provider, second: Provider, start: Starts
+) -> None:
     gateway = start(two_targets(first, second, listen="localhost:0"))
     assert gateway.fetch("/healthz").status == 200
 

@@ -61,7 +61,11 @@ class Streamed:
 
 
 async def streamed(
-    http: aiohttp.ClientSession, client: Client, gateway: Gateway, model: str, on_piece: Callable[[], None] = int
+    http: aiohttp.ClientSession,
+    client: Client,
+    gateway: Gateway,
+    model: str,
+    on_piece: Callable[[], None] = lambda: None,
 ) -> Streamed:
     body = client.body(model)
     async with http.post(gateway.url + client.path, data=body) as response:
@@ -136,11 +140,14 @@ def test_the_first_provider_dies_under_load(
     assert 0 < len(broken) <= 20
     assert {seen.target for seen in after} == {f"b/{model}"}
     assert all(streaming.pieces(seen.body) == whole for seen in after)
-    assert gateway.circuit("endpoint/a")["state"] == "open"
+    charged = gateway.charged("a")  # the streams that broke off charge the model, refused connections the endpoint
+    assert "open" in {gateway.circuit(name)["state"] for name in charged}
     assert gateway.charged("b") == []
 
 
-def test_plain_requests_never_notice_the_death(plain: Client, victim: Provider, second: Provider, start: Starts) -> None:
+def test_plain_requests_never_notice_the_death(
+    plain: Client, victim: Provider, second: Provider, start: Starts
+) -> None:
     gateway = start(two_targets(victim, second))
     model = f"load-{plain.wire}"
     ready = threading.Barrier(11)
@@ -159,7 +166,9 @@ def test_plain_requests_never_notice_the_death(plain: Client, victim: Provider, 
     assert second.asked(model) > 0
 
 
-def test_a_crowd_of_slow_streams_all_complete(streaming: Client, first: Provider, start: Starts, second: Provider) -> None:
+def test_a_crowd_of_slow_streams_all_complete(
+    streaming: Client, first: Provider, start: Starts, second: Provider
+) -> None:
     """The longest test: each stream takes some ten seconds, and all of them run at once."""
     gateway = start(two_targets(first, second))
     model = f"crowd-{streaming.wire}"
@@ -405,9 +414,7 @@ def test_a_useless_disk_is_said_or_borne(
     assert "Traceback" not in gateway.output
 
 
-def test_a_state_file_that_vanishes_is_borne(
-    plain: Client, first: Provider, second: Provider, start: Starts
-) -> None:
+def test_a_state_file_that_vanishes_is_borne(plain: Client, first: Provider, second: Provider, start: Starts) -> None:
     gateway = start(two_targets(first, second))
     model = f"vanishes-{plain.wire}"
     assert plain.ask(gateway.url, model).headers["x-recloser-attempts"] == "1"

@@ -79,7 +79,7 @@ def test_nothing_is_sent_before_the_first_keepalive_is_due(streaming: Client, fi
     seen = streaming.fetch(gateway, model)
     assert seen.headers["x-recloser-attempts"] == "2"
     assert seen.headers["x-recloser-target"] == f"a/{model}"
-    assert b"ping\"}\n\nevent: message_start" not in seen.body
+    assert b'ping"}\n\nevent: message_start' not in seen.body
     assert not seen.body.startswith(b":")
 
 
@@ -108,9 +108,7 @@ def test_an_error_after_begun_keepalives_comes_as_the_wires_event(
         streaming.ask(gateway.url, f"{model}-sdk")
 
 
-def test_a_held_error_before_any_keepalive_has_its_own_status(
-    client: Client, first: Provider, start: Starts
-) -> None:
+def test_a_held_error_before_any_keepalive_has_its_own_status(client: Client, first: Provider, start: Starts) -> None:
     gateway = start(single(first, max_hold="1500ms"))
     model = f"in-vain-{client.name}"
     first.misbehave(model, "429=1s")
@@ -158,9 +156,7 @@ def test_hold_attempt_ends_a_long_hold_with_the_overloaded_error(
     assert kind == ("overloaded_error" if streaming.wire == "anthropic" else "server_error")
 
 
-def test_hold_attempt_ends_a_long_plain_hold(
-    plain: Client, first: Provider, start: Starts, until: Until
-) -> None:
+def test_hold_attempt_ends_a_long_plain_hold(plain: Client, first: Provider, start: Starts, until: Until) -> None:
     gateway = start(single(first, max_hold="1h", hold_attempt="2s"))
     model = f"comes-again-{plain.wire}"
     first.misbehave(model, "quota=10m")

@@ -297,6 +297,15 @@ class TestHolding:
         assert talk.reply.body == ANSWER
         assert talk.account.held == 7.0
 
+    def test_a_server_that_says_in_a_moment_is_not_asked_without_pause(self) -> None:
+        talk = Conversation(gateway=HOLDING, targets=["a/m"])
+        pauses = []
+        while talk.fails(429, headers={"retry-after": "0.01"}).ask:
+            pauses.append(round(talk.until - talk.clock.monotonic(), 3))
+            talk.wakes(after=pauses[-1])
+        assert pauses[:7] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
+        assert len(pauses) < 20
+
     def test_nobody_waits_for_longer_than_allowed(self) -> None:
         talk = Conversation(gateway=HOLDING, targets=["a/m"]).fails(429, headers={"retry-after": "61"})
         assert talk.reply.status == 429

@@ -110,7 +110,7 @@ def test_openai_statuses(visit: Visit, mode: str, status: int, code: str | None)
 
 
 @ALL_FOUR
-def test_every_status_is_answered(visit: Visit, path: str, stream: bool) -> None:  # noqa: FBT001
+def test_every_status_is_answered(visit: Visit, path: str, stream: bool) -> None:
     async def story(site: Site) -> None:
         seen = await asyncio.gather(*(site.ask(path, str(code), stream=stream) for code in range(400, 600)))
         assert [one.status for one in seen] == list(range(400, 600))
@@ -160,7 +160,7 @@ def test_a_usage_limit_names_its_end(visit: Visit, mode: str) -> None:
 
 
 @ALL_FOUR
-def test_a_page_instead_of_an_answer(visit: Visit, path: str, stream: bool) -> None:  # noqa: FBT001
+def test_a_page_instead_of_an_answer(visit: Visit, path: str, stream: bool) -> None:
     async def story(site: Site) -> None:
         page = await site.ask(path, "html", stream=stream)
         assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
@@ -174,7 +174,7 @@ def test_a_page_instead_of_an_answer(visit: Visit, path: str, stream: bool) -> N
 
 
 @ALL_FOUR
-def test_an_error_inside_a_200(visit: Visit, path: str, stream: bool) -> None:  # noqa: FBT001
+def test_an_error_inside_a_200(visit: Visit, path: str, stream: bool) -> None:
     async def story(site: Site) -> None:
         seen = await site.ask(path, "error200", stream=stream)
         assert (seen.status, seen.headers["content-type"]) == (200, "application/json")
@@ -185,7 +185,7 @@ def test_an_error_inside_a_200(visit: Visit, path: str, stream: bool) -> None:  
 
 
 @ALL_FOUR
-def test_hang_sends_nothing_at_all(visit: Visit, path: str, stream: bool) -> None:  # noqa: FBT001
+def test_hang_sends_nothing_at_all(visit: Visit, path: str, stream: bool) -> None:
     async def story(site: Site) -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.3):
@@ -197,7 +197,7 @@ def test_hang_sends_nothing_at_all(visit: Visit, path: str, stream: bool) -> Non
 
 
 @ALL_FOUR
-def test_blank_is_nothing_in_good_order(visit: Visit, path: str, stream: bool) -> None:  # noqa: FBT001
+def test_blank_is_nothing_in_good_order(visit: Visit, path: str, stream: bool) -> None:
     async def story(site: Site) -> None:
         seen = await site.ask(path, "blank", stream=stream)
         assert (seen.status, seen.body, seen.end) == (200, b"", "clean")
@@ -337,7 +337,7 @@ def test_broken_json(visit: Visit, path: str) -> None:
 
 
 @ALL_FOUR
-def test_answers_without_content(visit: Visit, path: str, stream: bool) -> None:  # noqa: FBT001
+def test_answers_without_content(visit: Visit, path: str, stream: bool) -> None:
     async def story(site: Site) -> None:
         empty = await site.ask(path, "empty", stream=stream)
         assert empty.contents() == 0
@@ -403,7 +403,7 @@ def test_slow_and_first_take_their_time(visit: Visit, path: str) -> None:
 
 
 @ALL_FOUR
-def test_gzip_that_nobody_asked_for(visit: Visit, path: str, stream: bool) -> None:  # noqa: FBT001
+def test_gzip_that_nobody_asked_for(visit: Visit, path: str, stream: bool) -> None:
     async def story(site: Site) -> None:
         seen = await site.ask(path, "gzip", stream=stream, headers={"accept-encoding": "identity"})
         assert seen.headers["content-encoding"] == "gzip"

@@ -100,10 +100,14 @@ def _lines(folder: Path, wanted: Callable[[Line], bool], given: argparse.Namespa
 
 
 def _told(line: Line, screen: Screen) -> str:
-    """A line for people: when, in local time, and what."""
-    when = datetime.fromtimestamp(line.time).astimezone().strftime("%Y-%m-%d %H:%M:%S") if line.time else "?" * 19
+    """A line for people: when, in local time, and what. On a terminal, today goes without saying."""
+    when = "?"
+    if line.time:
+        moment = datetime.fromtimestamp(line.time).astimezone()
+        today = screen.terminal and moment.date() == datetime.now().astimezone().date()
+        when = moment.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S")
     colour = _COLOURS.get(str(line.facts.get("kind")))
-    words = screen.cut(in_words(line.facts), 21)
+    words = in_words(line.facts)
     return f"{screen.paint(when, 'dim')}  {screen.paint(words, colour) if colour else words}"
 
 

@@ -123,7 +123,7 @@ class _Picture:
         running = facts["gateway"]["running"]
         self._head(facts, running=running)
         if running:
-            self._targets(facts["targets"])
+            self._targets(facts["targets"], {circuit["name"]: circuit["kind"] for circuit in facts["circuits"]})
         self._circuits(
             [circuit for circuit in facts["circuits"] if circuit["state"] != "closed" or circuit["failures"]]
         )
@@ -137,7 +137,7 @@ class _Picture:
         screen.print(f"{screen.paint('recloser is not running', 'bold', 'yellow')} on http://{listen}")
         screen.print("Start it with `recloser serve`. This is how the last one left its circuits:")
 
-    def _targets(self, targets: list[Facts]) -> None:
+    def _targets(self, targets: list[Facts], kinds: Mapping[Any, str | None]) -> None:
         screen = self._screen
         screen.print()
         screen.print(screen.paint("TARGETS", "bold"))
@@ -145,13 +145,13 @@ class _Picture:
             screen.print("  none: no route leads anywhere")
         width = min(max((len(target["name"]) for target in targets), default=0), 40)
         for target in targets:
-            name = f"{printable(target['name']):<{width}}"
+            name = screen.cut(f"{printable(target['name']):<{width}}", 30)
             if target["admissible"]:
-                screen.print(f"  {screen.paint(self._well, 'green')} {screen.cut(name, 12)}  ready")
+                screen.print(f"  {screen.paint(self._well, 'green')} {name}  ready")
                 continue
-            screen.print(f"  {screen.paint(self._shut, 'red')} {screen.cut(name, 12)}  {self._until(target)}")
-            because = printable(f"{target.get('circuit')}: {target.get('reason')}")
-            screen.print(f"    {screen.paint(screen.cut(because, 4), 'dim')}")
+            why = f"{kinds.get(target.get('circuit')) or 'shut'}, {self._until(target)}"
+            by = screen.cut(f" [{printable(str(target.get('circuit')))}]", 6 + len(name) + len(why))
+            screen.print(f"  {screen.paint(self._shut, 'red')} {name}  {why}{screen.paint(by, 'dim')}")
 
     def _circuits(self, circuits: list[Facts]) -> None:
         screen = self._screen
@@ -163,7 +163,8 @@ class _Picture:
         for circuit in circuits:
             name = f"{printable(circuit['name']):<{width}}"
             word, colour = self._word(circuit)
-            screen.print(f"  {screen.cut(name, 30)}  {screen.paint(word, colour)}")
+            name = screen.cut(name, 34)
+            screen.print(f"  {name}  {screen.paint(screen.cut(word, 4 + len(name)), colour)}")
             if circuit["reason"]:
                 screen.print(f"    {screen.paint(screen.cut(printable(circuit['reason']), 4), 'dim')}")
 
@@ -174,23 +175,18 @@ class _Picture:
             kind = f", {circuit['kind']}" if circuit["kind"] else ""
             return f"{circuit['failures']} failure{'s' * (circuit['failures'] > 1)} in a row{kind}", "yellow"
         if circuit["state"] in ("open", "forced_open"):
-            return f"{word}, {self._until(circuit)}", "red"
+            return f"{word}, {self._until(circuit, clock=True)}", "red"
         return word, "yellow"
 
-    def _until(self, facts: Facts) -> str:
+    def _until(self, facts: Facts, *, clock: bool = False) -> str:
         """When something reopens."""
         if facts["retry_at"] is None:
-            proven = facts.get("until_proven", True)
-            return (
-                "until it is proven well, or closed by hand"
-                if proven
-                else "its time is over: the next request tries it"
-            )
+            return "until proven well" if facts.get("until_proven", True) else "tried by the next request"
         moment = datetime.fromisoformat(facts["retry_at"])
         wait = max(moment.timestamp() - self._now, 0.0)
-        local = moment.astimezone()
-        clock = local.strftime("%H:%M:%S" if wait < 600 else "%H:%M" if wait < 64800 else "%a %d %b %H:%M")
-        return f"reopens in {format_duration(wait)} ({clock})"
+        style = "%H:%M:%S" if wait < 600 else "%H:%M" if wait < 64800 else "%a %d %b %H:%M"
+        shown = f" ({moment.astimezone().strftime(style)})" if clock else ""
+        return f"reopens in {format_duration(wait)}{shown}"
 
     def _foot(self, facts: Facts, *, running: bool) -> None:
         screen, store = self._screen, facts["store"]

@@ -383,6 +383,13 @@ def _reason(failure: Failure) -> str:
     return f"{failure.kind}: {failure.message}" if failure.message else str(failure.kind)
 
 
+def forgettable(circuit: Circuit, settings: CircuitSettings, now: float) -> bool:
+    """Whether a circuit nobody asks for may be dropped: it is well, or its opening has long been over."""
+    if circuit.state is CircuitState.OPEN and circuit.open_until is not None:
+        return now - circuit.open_until >= settings.cooldown_max
+    return lastingly_healthy(circuit, settings, now)
+
+
 def _usable_hint(failure: Failure) -> float | None:
     if failure.retry_after is None or not math.isfinite(failure.retry_after) or failure.retry_after < 0:
         return None

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from recloser.breaker import Breakers
+from recloser.core.backoff import backoff
 from recloser.core.errors import CircuitOpenError
 from recloser.core.failure import LIMITS, REFUSALS, Failure, FailureKind, Then
 from recloser.core.route import Choice, choose
@@ -24,6 +25,10 @@ from recloser.gateway.targets import PathPermit, Target
 from recloser.gateway.telling import Failed, broken_off, come_again, nobody_left, passed_on, when_to_come_back
 from recloser.gateway.wires.wire import Refusal
 from recloser.ports import Emit
+
+SHORTEST_PAUSE = 0.1
+LONGEST_PAUSE = 5.0
+"""The pauses between rounds over all targets within one request, which double from the shortest to the longest."""
 
 
 @dataclass(slots=True)
@@ -40,6 +45,7 @@ class _Account:
     started: float
     attempts: int = 0
     held: float = 0.0
+    holds: int = 0
     content_at: float | None = None
     target: Target | None = None
     status: int | None = None
@@ -120,7 +126,10 @@ class Exchange:
         attempt_ends = started + self._settings.hold_attempt
         if now >= attempt_ends:
             return False
-        yield from self._line.ask(Hold(min(now + choice.earliest, attempt_ends)))
+        # A server that says "at once" again and again must not be asked without pause.
+        pause = backoff(SHORTEST_PAUSE, 2.0, LONGEST_PAUSE, self._account.holds)
+        yield from self._line.ask(Hold(min(now + max(choice.earliest, pause), attempt_ends)))
+        self._account.holds += 1
         self._account.held += self._line.now - now
         self._tried.clear()
         return True
