@@ -13,11 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import httptools
+from benchmarks.answers import MARK
 
 DRAIN = 30.0
 CONNECT = 10.0
 MAX_ERRORS = 200
 _OK = b"HTTP/1.1 200 "
+
+_MARK = MARK.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Client(asyncio.Protocol):
         self._busy = False
         self._body: list[bytes] = []
         self._asked = 0.0
-        self.first = 0.0  # when the first byte of the present answer's body came
+        self.first = 0.0  # when the first word of the present answer came
         self.closed = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -105,7 +108,7 @@ class Client(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser with the body, chunk framing removed."""
-        if not self.first:
+        if not self.first and _MARK in body:
             self.first = time.perf_counter()
         self._body.append(body)
 

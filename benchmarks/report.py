@@ -24,8 +24,9 @@ connections; "streams": whole SSE answers of 100 events of 200 bytes, each event
 at 64 connections; both for a small question (1 KB) and a coding agent's turn (88 KB, 12 tools). In brackets: CPU
 microseconds of the proxy for one answer. `†`: the proxy's core was not full, load or upstream were the limit, and the
 CPU time says what the proxy could do. `‡`: other processes took a tenth of that core or more, so the rate is too low.
-"first byte": 100 streams at once paced at 10 ms an event. LiteLLM runs with a master key, without which it does not
-start, and without a database; the others ask for no client key."""
+"first word": 100 streams at once paced at 10 ms an event, to the first piece of text (recloser holds back the
+events without any that come before it). LiteLLM runs with a master key, without which it does not start, and
+without a database; the others ask for no client key."""
 
 
 def machine() -> str:
@@ -92,7 +93,7 @@ def _main_table(results: Results, wire: str, keys: Sequence[str]) -> Iterable[st
         *(f"{name}, /s (CPU µs)" for name in _RATES),
         "one connection p50 / p99 µs",
         "added p50 µs",
-        "added first byte µs",
+        "added first word µs",
         "CPU µs per paced event",
         "KB per open stream",
         "errors",
@@ -124,7 +125,7 @@ def _main_table(results: Results, wire: str, keys: Sequence[str]) -> Iterable[st
 def _ratio_table(results: Results, wire: str, subject: str, keys: Sequence[str]) -> Iterable[str]:
     yield f"{CONTENDERS[subject].title} as a multiple of the others (rates: more is better; CPU and time: less is):"
     yield ""
-    yield _row(["against", *_RATES, *(f"CPU, {name}" for name in _RATES), "one connection p50", "first byte"])
+    yield _row(["against", *_RATES, *(f"CPU, {name}" for name in _RATES), "one connection p50", "first word"])
     yield _row(["---", *["---:"] * 10])
     for key in keys:
         if key == subject:

@@ -61,7 +61,7 @@ class Numbers:
     idle: float = 0.0  # share of that core that nobody used
     p50_us: float = 0.0
     p99_us: float = 0.0
-    first_us: float = 0.0  # median time to the first byte of the answer's body
+    first_us: float = 0.0  # median time to the first word of the answer
     kilobytes: float = 0.0
     errors: dict[str, int] = field(default_factory=dict)
 

@@ -167,7 +167,11 @@ def wires() -> str:
 
 
 def transitions(*, by_hand: bool) -> str:
-    lines = [f"    {a} --> {b}: {why}" for (a, b), why in TRANSITIONS.items() if why.endswith("by hand") is by_hand]
+    lines = []
+    for (before, after), why in TRANSITIONS.items():
+        causes = [cause for cause in why.split(", or ") if cause.endswith("by hand") is by_hand]
+        if causes:
+            lines.append(f"    {before} --> {after}: {', or '.join(causes)}")
     start = [] if by_hand else ["    [*] --> closed"]
     return "\n".join(["```mermaid", "stateDiagram-v2", *start, *lines, "```"])
 

@@ -5,7 +5,6 @@ import gc
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 from starlette.routing import Route
 
@@ -100,9 +99,10 @@ async def _gateway(config: Config, listened: str) -> AsyncIterator[RunningGatewa
     store, warnings = _store(config, hub)
     keeper = WriteBehind(store, clock, hub.emit)
     held = Held(clock)
+    routes = Routes(config.providers, config.routes, config.profiles)
     breakers = Breakers(
         config.circuit,
-        settings_for=partial(circuit_settings, config.providers, config.circuit),
+        settings_for=circuit_settings(routes, config.circuit),
         clock=clock,
         listeners=(hub.emit, held.heard),
         circuits=keeper.load(),
@@ -110,7 +110,7 @@ async def _gateway(config: Config, listened: str) -> AsyncIterator[RunningGatewa
     )
     gateway = Gateway(
         settings=config.gateway,
-        routes=Routes(config.providers, config.routes, config.profiles),
+        routes=routes,
         breakers=breakers,
         emit=hub.emit,
         clock=clock,

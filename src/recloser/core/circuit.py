@@ -69,7 +69,7 @@ class CircuitSettings:
     half_open_permits: int = 1
     """How many calls may try at once in half-open, and how many must succeed to close."""
     permit_lease: Duration = 600.0
-    """When a half-open permit that was never settled is taken back. At least as long as a call may take."""
+    """When a half-open permit that was never settled is taken back. A call that takes longer loses its vote."""
     cooldown: Duration = 5.0
     """How long the first opening lasts."""
     cooldown_factor: float = 2.0

@@ -28,7 +28,7 @@ LIMITS = frozenset({FailureKind.RATE_LIMITED, FailureKind.QUOTA})
 """Kinds that say "you, later" rather than "I am broken": a caller who only met these is told 429."""
 
 REFUSALS = frozenset({FailureKind.AUTH, FailureKind.BILLING})
-"""Kinds that time does not cure: the circuit stays open until a restart or a hand closes it."""
+"""Kinds that time does not cure: the circuit stays open until a probe, a restart or a hand closes it."""
 
 
 class Scope(StrEnum):
@@ -61,7 +61,7 @@ class Failure:
     """One failure, classified. `retry_after` is in seconds from when it was seen.
 
     With `Effect.OPENS` the circuit opens for `retry_after`; without one it opens for its own estimated cooldown,
-    or, if `until_proven`, until a restart or a hand closes it.
+    or, if `until_proven`, until a probe, a restart or a hand closes it.
     """
 
     kind: FailureKind

@@ -2,12 +2,12 @@
 
 import itertools
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from recloser.breaker import Breakers, SystemClock
 from recloser.core.circuit import CircuitSettings
-from recloser.gateway.settings import GatewaySettings, ProviderSettings
+from recloser.gateway.settings import GatewaySettings
 from recloser.gateway.targets import Routes
 from recloser.ports import Clock, Emit
 
@@ -38,7 +38,11 @@ class Gateway:
         )
 
 
-def circuit_settings(providers: Mapping[str, ProviderSettings], default: CircuitSettings, name: str) -> CircuitSettings:
-    """What the circuit of that name is judged by: its provider's settings, or the default ones."""
-    provider = providers.get(name.split("/", 2)[1]) if "/" in name else None
-    return provider.circuit if provider is not None else default
+def circuit_settings(routes: Routes, default: CircuitSettings) -> Callable[[str], CircuitSettings]:
+    """What the circuit of a name is judged by: the settings of its provider, or of the first one with that account."""
+    own: dict[str, CircuitSettings] = {}
+    for name, endpoints in routes.endpoints.items():
+        settings = endpoints[0].settings.circuit
+        own.setdefault(f"account/{endpoints[0].account}", settings)
+        own[f"endpoint/{name}"] = own[f"model/{name}"] = settings
+    return lambda name: own.get("/".join(name.split("/", 2)[:2]), default)

@@ -10,6 +10,7 @@ from typing import Self
 
 import aiohttp
 
+from recloser.breaker import CircuitBreaker
 from recloser.core.circuit import CircuitState
 from recloser.core.events import CircuitOpened, Event
 from recloser.gateway.gateway import Gateway
@@ -37,6 +38,11 @@ class Prober:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    @property
+    def busy(self) -> bool:
+        """Whether some account is being probed."""
+        return bool(self._tasks)
+
     def heard(self, event: Event) -> None:
         """Begin to probe when a circuit opens until it is proven well."""
         if not isinstance(event, CircuitOpened) or event.retry_after is not None or event.subject in self._tasks:
@@ -57,8 +63,14 @@ class Prober:
 
     async def _prove(self, circuit: str, endpoint: Endpoint) -> None:
         breaker = self._gateway.breakers[circuit]
-        while breaker.state is CircuitState.OPEN:
+        while _waits_for_proof(breaker):
             await asyncio.sleep(self._every)
             with contextlib.suppress(*NO_LIST):
                 await list_models(self._session, endpoint)
-                breaker.restore()
+                if _waits_for_proof(breaker):  # meanwhile, somebody may have closed it and something else opened it
+                    breaker.restore()
+
+
+def _waits_for_proof(breaker: CircuitBreaker) -> bool:
+    denied = breaker.denial()
+    return denied is not None and denied.state is CircuitState.OPEN and denied.retry_after is None
