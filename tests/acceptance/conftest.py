@@ -167,7 +167,6 @@ class Provider(Server):
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         super().__init__("chaos", "--listen", "127.0.0.1:0", *arguments, folder=folder)
-        self._orders: dict[str, dict[str, Any]] = {}
 
     @property
     def base_url(self) -> str:
@@ -176,17 +175,15 @@ class Provider(Server):
 
     def misbehave(self, model: str, mode: str, count: int | None = None) -> None:
         """Get requests for a model wrong: all of them, or so many. Orders for other models stay."""
-        order = {"mode": mode, "model": model, **({} if count is None else {"count": count})}
-        self._orders[model] = order
-        self._post(list(self._orders.values()))
+        self._order(model, [{"mode": mode, "model": model, "count": count}])
 
     def behave(self, model: str) -> None:
         """Answer requests for a model again."""
-        self._orders.pop(model, None)
-        self._post(list(self._orders.values()))
+        self._order(model, [])
 
-    def _post(self, orders: list[dict[str, Any]]) -> None:
-        answer = self.fetch("/chaos", json.dumps({"modes": orders}).encode())
+    def _order(self, model: str, orders: list[dict[str, Any]]) -> None:
+        standing = [order for order in self.report["modes"] if order["model"] != model]
+        answer = self.fetch("/chaos", json.dumps({"modes": standing + orders}).encode())
         assert answer.status == 200, answer.body
 
     @property
@@ -416,6 +413,8 @@ class Canned:
 
     pieces: Sequence[bytes] = ()
     lingers: bool = False
+    hasty: bool = False
+    """Whether it answers as soon as it has read a request's head, and hangs up."""
     requests: list[bytes] = field(default_factory=list)
     url: str = ""
     _over: threading.Event = field(default_factory=threading.Event)
@@ -461,7 +460,7 @@ class Canned:
             connection.settimeout(PATIENCE)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             request = b""
-            while not _whole(request):
+            while not (_whole(request) or (self.hasty and b"\r\n\r\n" in request)):
                 piece = connection.recv(65536)
                 if not piece:
                     return

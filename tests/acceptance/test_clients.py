@@ -35,6 +35,12 @@ def gateway(first: Provider, start_shared: Starts) -> Gateway:
 
 
 @pytest.fixture(scope="module")
+def open_to_all(first: Provider, start_shared: Starts) -> Gateway:
+    """A gateway that takes every model's name."""
+    return start_shared({**one_target(first), "routes": {"*": {"targets": ["a/{model}"]}}})
+
+
+@pytest.fixture(scope="module")
 def locked(first: Provider, start_shared: Starts) -> Gateway:
     """A gateway with keys."""
     config = one_target(first, keys=["env:CLIENT_KEY", "env:OTHER_KEY"])
@@ -292,6 +298,75 @@ def test_another_method_on_a_wires_path_is_refused_in_its_shape(method: str, pla
     told = gateway.fetch(plain.path, method=method)
     assert told.status in {404, 405}
     plain.kind_of_error(told.json)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "\u6a21\u578b",
+        "caf\u00e9",
+        "a\r\nset-cookie: evil=1",
+        "a\u0000b",
+        "\U0001f600",
+        "x" * 5000,
+        "../../etc",
+        "",
+        " ",
+        "%2e",
+    ],
+    ids=["chinese", "latin", "line break", "null", "emoji", "long", "path", "empty", "blank", "percent"],
+)
+def test_an_odd_model_name_is_served_or_refused(
+    model: str, client: Client, first: Provider, open_to_all: Gateway
+) -> None:
+    gateway, said = open_to_all, len(open_to_all.output)
+    seen = client.fetch(gateway, model)
+    assert seen.status in {200, 400, 404}, seen.body
+    assert "set-cookie" not in seen.headers
+    assert gateway.fetch("/api/status").status == 200
+    assert gateway.fetch("/metrics").status == 200
+    first.misbehave(model, "529")
+    again = client.fetch(gateway, model)
+    first.behave(model)
+    assert again.status in {200, 400, 404, 503}, again.body
+    assert "set-cookie" not in again.headers
+    assert client.fetch(gateway, "ordinary").status == 200
+    assert gateway.output[said:] == ""
+
+
+def test_a_client_that_asks_before_it_sends_is_told_to_go_on(client: Client, gateway: Gateway) -> None:
+    body = client.body("served-x")
+    with gateway.connect() as connection:
+        connection.sendall(head(client, len(body), expect="100-continue", connection="close"))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(body)
+        seen = b""
+        while piece := connection.recv(65536):
+            seen += piece
+    assert seen.startswith(b"HTTP/1.1 200 ")
+
+
+def test_http_1_0_is_served(client: Client, gateway: Gateway) -> None:
+    body = client.body("served-x")
+    with gateway.connect() as connection:
+        connection.sendall(head(client, len(body)).replace(b"HTTP/1.1", b"HTTP/1.0") + body)
+        seen = b""
+        while piece := connection.recv(65536):
+            seen += piece
+    top, _, rest = seen.partition(b"\r\n\r\n")
+    assert top.split()[1] == b"200"
+    assert b"chunked" not in top.lower()
+    assert rest.endswith(client.terminator) if client.stream else json.loads(rest)
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1.evil.example"])
+def test_a_foreign_page_cannot_ask(origin: str, plain: Client, first: Provider, gateway: Gateway) -> None:
+    requests = first.report["requests"]
+    assert plain.fetch(gateway, "served-x", {"origin": origin, "content-type": "text/plain"}).status == 403
+    told = gateway.fetch("/api/circuits/account%2Fa/disable", b"{}", {"origin": origin, "content-type": "text/plain"})
+    assert told.status == 403
+    assert gateway.circuit("account/a")["state"] == "closed"
+    assert first.report["requests"] == requests
 
 
 # The door ------------------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ def line(first: Provider, second: Provider, start_shared: Starts) -> Line:
             "second": {"kind": "simulated", "base_url": second.base_url},
         },
         "routes": {
+            "asked": {"targets": ["first/served/by-another-name"]},
             "hasty-*": {"targets": ["hasty/{model}", "second/{model}"]},
             "*": {"targets": ["first/{model}", "second/{model}"]},
         },
@@ -246,14 +247,10 @@ BODIES = {
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_a_request_passes_through_but_for_its_models_name(name: str, client: Client, line: Line, start: Starts) -> None:
-    gateway = start({
-        "providers": {"first": {"kind": "simulated", "base_url": line.first.base_url}},
-        "routes": {"asked": {"targets": ["first/served/by-another-name"]}},
-    })  # fmt: skip
+def test_a_request_passes_through_but_for_its_models_name(name: str, client: Client, line: Line) -> None:
     template = BODIES[name].replace(b"STREAM", b"true" if client.stream else b"false")
     sent, expected = (template.replace(b"@@", served) for served in (b"asked", b"served/by-another-name"))
-    answer = gateway.fetch(client.path, sent, {"content-type": "application/json"})
+    answer = line.gateway.fetch(client.path, sent, {"content-type": "application/json"})
     assert answer.status == 200, answer.body
     assert line.first.last_body == expected
 
@@ -413,3 +410,93 @@ def test_a_break_after_content_opens_the_circuit_in_the_end(streaming: Client, l
     assert seen.headers["x-recloser-target"] == f"second/{model}"
     assert seen.headers["x-recloser-attempts"] == "1"
     assert line.first.asked(model) == touched
+
+
+def test_keepalives_come_between_events_while_a_stream_is_slow(
+    streaming: Client, first: Provider, start: Starts
+) -> None:
+    gateway = start({
+        "gateway": {"keepalive_after": "100ms"},
+        "providers": {"a": {"kind": "simulated", "base_url": first.base_url}},
+        "routes": {"*": {"targets": ["a/{model}"]}},
+    })  # fmt: skip
+    model = f"slowly-{streaming.wire}"
+    whole = streaming.ask(first.url, model)
+    first.misbehave(model, "slow=300ms,slow-body=5ms")
+    assert streaming.ask(gateway.url, model).text == whole.text
+
+
+def test_the_query_and_a_path_before_the_wires_own_are_kept(
+    client: Client, start: Starts, canned_provider: type[Canned]
+) -> None:
+    with canned_provider() as provider:
+        provider.says("400 Bad Request", "application/json", b'{"error":{"type":"invalid_request_error"}}')
+        kind = "anthropic" if client.wire == "anthropic" else "openai"
+        base = f"{provider.url}/proxy/llm" + ("" if kind == "anthropic" else "/v1")
+        gateway = start({
+            "providers": {"a": {"kind": kind, "base_url": base}},
+            "routes": {"*": {"targets": ["a/{model}"]}},
+        })  # fmt: skip
+        assert gateway.fetch(f"{client.path}?beta=true&x=%20", client.body("m")).status == 400
+        (request,) = provider.requests
+    assert request.startswith(f"POST /proxy/llm{client.path}?beta=true&x=%20 HTTP/1.1\r\n".encode())
+
+
+@pytest.mark.parametrize("status", ["201 Created", "202 Accepted", "204 No Content", "206 Partial Content", "304 Not"])
+def test_another_success_than_200_is_no_answer(
+    status: str, client: Client, second: Provider, start: Starts, canned_provider: type[Canned]
+) -> None:
+    with canned_provider() as provider:
+        body = b"" if status.startswith(("204", "304")) else b"{}"
+        provider.says(status, "application/json", body)
+        gateway = start({
+            "providers": {
+                "a": {"kind": "simulated", "base_url": f"{provider.url}/v1"},
+                "b": {"kind": "simulated", "base_url": second.base_url},
+            },
+            "routes": {"*": {"targets": ["a/{model}", "b/{model}"]}},
+        })  # fmt: skip
+        assert client.ask(gateway.url, "m").headers["x-recloser-target"] == "b/m"
+        assert gateway.charged("a") == ["model/a/m"]
+
+
+def test_one_finished_choice_of_two_is_no_finished_answer(
+    streaming: Client, start: Starts, canned_provider: type[Canned]
+) -> None:
+    if streaming.wire == "anthropic":
+        said = [
+            json.dumps({"type": "content_block_start", "index": n, "content_block": {"type": "text", "text": ""}})
+            for n in (0, 1)
+        ]
+        said += [
+            json.dumps({"type": "content_block_delta", "index": n, "delta": {"type": "text_delta", "text": "x"}})
+            for n in (0, 1)
+        ]
+        said += [json.dumps({"type": "content_block_stop", "index": 0})]
+    else:
+        said = [json.dumps({"choices": [{"index": n, "delta": {"content": "x"}}]}) for n in (0, 1)]
+        said += [json.dumps({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})]
+        said += [json.dumps({"choices": [{"index": 1, "delta": {"content": "and the other goes on"}}]})]
+    with canned_provider() as provider:
+        provider.streams(*(f"data: {data}\n\n".encode() for data in said))
+        gateway = canned_gateway(start, provider)
+        seen = streaming.fetch(gateway, "m")
+        assert gateway.charged("a") == ["model/a/m"]
+    streaming.breaks_off(seen.body)
+
+
+def test_a_large_event_passes_whole(streaming: Client, start: Starts, canned_provider: type[Canned]) -> None:
+    word = "x" * 5_000_000
+    if streaming.wire == "anthropic":
+        delta = {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}}
+        end: Any = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}}
+    else:
+        delta = {"choices": [{"index": 0, "delta": {"content": word}}]}
+        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+    whole = f"data: {json.dumps(delta)}\n\ndata: {json.dumps(end)}\n\n".encode() + streaming.terminator
+    with canned_provider() as provider:
+        provider.streams(*(whole[at : at + 250_000] for at in range(0, len(whole), 250_000)))
+        gateway = canned_gateway(start, provider)
+        seen = streaming.fetch(gateway, "m")
+        assert gateway.charged("a") == []
+    assert seen.body == whole

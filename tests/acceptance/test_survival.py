@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import http.client
 import json
+import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ import aiohttp
 import pytest
 
 if TYPE_CHECKING:
-    from tests.acceptance.conftest import Client, Gateway, Provider, Starts, Until
+    from tests.acceptance.conftest import Client, Fetched, Gateway, Provider, Starts, Until
 
 CROWD = 300
 DEADLINE = 120.0
@@ -190,6 +191,59 @@ def test_a_crowd_of_slow_streams_all_complete(
     assert first.asked(model) == CROWD
 
 
+def resident(gateway: Gateway) -> int:
+    """Bytes of memory that a process holds."""
+    pages = Path(f"/proc/{gateway.process.pid}/statm").read_text("ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells")
+def test_clients_that_do_not_read_cost_no_memory(
+    streaming: Client, first: Provider, second: Provider, start: Starts
+) -> None:
+    gateway = start(two_targets(first, second))
+    model = f"unread-{streaming.wire}"
+    first.misbehave(model, "huge=64")
+    before = resident(gateway)
+    pause = threading.Event()
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            connection, response = begin(streaming, gateway, model)
+            stack.enter_context(contextlib.closing(connection))
+            stack.enter_context(response)
+        most = before
+        for _ in range(100):
+            most = max(most, resident(gateway))
+            pause.wait(0.02)
+        assert first.report["live"] == 8
+        assert client_is_served(streaming, gateway)
+    assert most - before < 100 * 2**20  # of 512 MiB that are under way
+
+
+def client_is_served(client: Client, gateway: Gateway) -> bool:
+    return client.ask(gateway.url, "meanwhile").ending == client.ordinary_ending
+
+
+def test_a_provider_that_restarts_is_asked_again(
+    plain: Client, victim: Provider, second: Provider, start: Starts
+) -> None:
+    """Connections that were kept from before its restart are no failure of it."""
+    gateway = start(two_targets(victim, second))
+    model = f"restarted-{plain.wire}"
+    for _ in range(3):
+        assert plain.ask(gateway.url, model).headers["x-recloser-target"] == f"a/{model}"
+    address = "{}:{}".format(*victim.address)
+    victim.stop()
+    again = type(victim)(victim.folder, "--listen", address)
+    try:
+        answer = plain.ask(gateway.url, model)
+        assert answer.headers["x-recloser-target"] == f"a/{model}"
+        assert answer.headers["x-recloser-attempts"] == "1"
+        assert gateway.charged("a") == []
+    finally:
+        again.stop()
+
+
 # Restarts ------------------------------------------------------------------------------------------------------------
 
 
@@ -227,6 +281,36 @@ def test_an_open_circuit_outlives_the_process(
     first.behave(model)
 
 
+def test_a_trial_that_died_with_the_process_is_begun_anew(
+    plain: Client, first: Provider, second: Provider, start: Starts, until: Until
+) -> None:
+    config = two_targets(first, second)
+    config["circuit"] = {"failure_threshold": 1, "cooldown": "200ms", "cooldown_max": "200ms"}
+    gateway = start(config)
+    model = f"trial-{plain.wire}"
+    first.misbehave(model, "529", count=1)
+    assert plain.ask(gateway.url, model).headers["x-recloser-attempts"] == "2"
+    first.misbehave(model, "hang")
+    with ThreadPoolExecutor(1) as pool:
+        trials: list[Future[Fetched]] = []
+
+        def tried() -> bool:
+            # Before the cooldown is over the second target answers; then somebody hangs at the first.
+            if not trials or trials[-1].done():
+                trials.append(pool.submit(plain.fetch, gateway, model))
+            return first.asked(model) == 2
+
+        until(tried, "a trial is under way")
+        assert gateway.circuit(f"model/a/{model}")["state"] == "half_open"
+        gateway.kill()
+        with pytest.raises((http.client.HTTPException, OSError)):
+            trials[-1].result()
+    first.behave(model)
+    again = start(config)
+    assert plain.ask(again.url, model).headers["x-recloser-target"] == f"a/{model}"
+    assert again.circuit(f"model/a/{model}")["state"] == "closed"
+
+
 def test_failures_counted_so_far_outlive_an_orderly_end(
     plain: Client, first: Provider, second: Provider, start: Starts
 ) -> None:
@@ -239,6 +323,29 @@ def test_failures_counted_so_far_outlive_an_orderly_end(
     assert gateway.stop() == 0
     assert start(two_targets(first, second)).circuit(f"model/a/{model}")["failures"] == 3
     first.behave(model)
+
+
+def test_a_torn_event_log_is_gone_on_with(plain: Client, first: Provider, second: Provider, start: Starts) -> None:
+    gateway = start(two_targets(first, second))
+    for _ in range(20):
+        plain.ask(gateway.url, "torn")
+    gateway.kill()
+    log = gateway.folder / ".recloser" / "events" / "events.jsonl"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        file.write(b'{"ts": "2026-11-20T10:15:30.1')  # as a crash in mid write leaves it
+    again = start(two_targets(first, second))
+    request_id = plain.ask(again.url, "torn").headers["x-recloser-request-id"]
+    assert again.stop() == 0
+    *_, last = log.read_bytes().splitlines()
+    assert request_id in json.loads(last)["subject"]
+    broken = 0
+    for line in log.read_bytes().splitlines():
+        try:
+            json.loads(line)
+        except ValueError:
+            broken += bool(line)
+    assert broken == 1
 
 
 # The end -------------------------------------------------------------------------------------------------------------

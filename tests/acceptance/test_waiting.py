@@ -184,6 +184,22 @@ def test_a_held_request_goes_on_as_soon_as_a_hand_closes_the_circuit(
     assert answer.ending == client.ordinary_ending
 
 
+def test_of_several_the_first_to_reopen_is_waited_for(
+    client: Client, first: Provider, second: Provider, start: Starts
+) -> None:
+    config = single(first, max_hold="10s")
+    config["providers"]["b"] = {"kind": "simulated", "base_url": second.base_url}
+    config["routes"] = {"*": {"targets": ["a/{model}", "b/{model}"]}}
+    gateway = start(config)
+    model = f"sooner-{client.name}"
+    first.misbehave(model, "quota=10m")
+    second.misbehave(model, "429=1s", count=1)
+    answer = client.ask(gateway.url, model)
+    assert answer.headers["x-recloser-target"] == f"b/{model}"
+    assert answer.headers["x-recloser-attempts"] == "3"
+    assert first.asked(model) == 1
+
+
 def test_many_wait_and_all_are_served(client: Client, first: Provider, start: Starts, until: Until) -> None:
     gateway = start(single(first, max_hold="20s"))
     model = f"many-{client.name}"

@@ -21,8 +21,9 @@ WORDS = st.sampled_from(
      "cooldown_max", "failure_threshold", "anthropic", "ollama", "compatible", "claude-*", "*"]
 )  # fmt: skip
 TEXTS = st.sampled_from(
-    ["ollama/{model}", "anthropic/x", "anthropic", "openai-chat", "env:HOME", "env:", "file:/dev/null", "file:~nobody/x",
-     "file:\0", "http://[x", "http://x/v1", "memory:", "sqlite:", "127.0.0.1:1", "[::1]:1", ":1", "5m", "1e999", "64MiB"]
+    ["ollama/{model}", "anthropic/x", "anthropic", "openai-chat", "env:HOME", "env:", "file:/dev/null", "file:\0",
+     "file:~nobody/x", "http://[x", "http://x/v1", "memory:", "sqlite:", "127.0.0.1:1", "[::1]:1", ":1", "5m", "1e999",
+     "64MiB"]
 ) | st.text(max_size=20).filter(lambda text: not text.startswith("cmd:"))  # fmt: skip
 SCALARS = (
     TEXTS | st.integers() | st.floats() | st.booleans() | st.dates() | st.just(datetime(2026, 1, 1, tzinfo=UTC))

@@ -77,7 +77,7 @@ def test_a_key_leads_its_own_names_to_its_vendor() -> None:
 
 
 def test_a_reseller_is_asked_after_the_vendor_where_it_knows_the_name() -> None:
-    keys = {name: "key-1234" for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY")}
+    keys = dict.fromkeys(("ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GEMINI_API_KEY", "OPENROUTER_API_KEY"), "key-1234")
     made = routes(discover(keys, VENDORS))
     assert made["gpt-*"] == ("openai/{model}", "openrouter/openai/{model}")
     assert made["gemini-*"] == ("gemini/{model}", "openrouter/google/{model}")
@@ -89,7 +89,11 @@ def test_local_models_have_routes_and_with_no_vendor_any_name_goes_to_the_first(
     found = discover({}, {"ollama": local(ollama.port, "Ollama")})
     assert routes(found) == {"qwen3:8b": ("ollama/qwen3:8b",), "gemma3": ("ollama/gemma3",), "*": ("ollama/qwen3:8b",)}
     (server,) = found.found
-    assert (server.title, server.url, server.models) == ("Ollama", f"http://127.0.0.1:{ollama.port}", ("qwen3:8b", "gemma3"))
+    assert (server.title, server.url, server.models) == (
+        "Ollama",
+        f"http://127.0.0.1:{ollama.port}",
+        ("qwen3:8b", "gemma3"),
+    )
 
 
 def test_beside_a_vendor_local_models_answer_to_their_own_names_only(ollama: Server) -> None:

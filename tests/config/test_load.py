@@ -129,7 +129,11 @@ targets = ["b/{model}", "a"]
     ],
 )
 def test_a_wrong_value_in_gateway(line: str, said: str, tmp_path: Path) -> None:
-    assert only_problem(f"\n[gateway]\n{line}\n", tmp_path) == (f"gateway.{said.partition(':')[0]}", 3, said.partition(": ")[2])
+    assert only_problem(f"\n[gateway]\n{line}\n", tmp_path) == (
+        f"gateway.{said.partition(':')[0]}",
+        3,
+        said.partition(": ")[2],
+    )
 
 
 def test_each_wrong_key_of_a_list_is_told(tmp_path: Path) -> None:
@@ -179,7 +183,7 @@ def test_all_that_is_wrong_with_one_circuit_is_told(tmp_path: Path) -> None:
         ("kind = 'ollama'\nbase_url = 'http://x:99999'", "base_url", "is no http or https address"),
         ("kind = 'ollama'\nbase_url = 'http://me:pass@x'", "base_url", "must not carry credentials"),
         ("kind = 'ollama'\nbase_url = 'http://x/?a=b'", "base_url", "must have no '?'"),
-        ("kind = 'ollama'\nbase_url = 'http://x/v1/chat/completions'", "base_url", "must not end in '/chat/completions'"),
+        ("kind = 'ollama'\nbase_url = 'http://x/v1/chat/completions'", "base_url", "must not end in '/chat/compl"),
         ("kind = 'ollama'\nbase_url = 'http://x'\nregions = { a = 'http://y' }", "base_url", "exclude each other"),
         ("kind = 'ollama'\nregions = { 'a/b' = 'http://y' }", "regions", "is no name for a region"),
         ("kind = 'ollama'\nheaders = { 'a b' = 'c' }", "headers", "is no name of a header"),
@@ -188,7 +192,7 @@ def test_all_that_is_wrong_with_one_circuit_is_told(tmp_path: Path) -> None:
         ("kind = 'ollama'\naccount = 'a/b'", "account", "is no name for an account"),
         ("kind = 'ollama'\nidle_timeout = 0", "idle_timeout", "must be above 0"),
         ("kind = 'ollama'\ncircuit = 3", "circuit", "must be a table, not a number"),
-        ("kind = 'anthropic'", "api_key", 'is needed: Anthropic takes nobody without a key; try "env:ANTHROPIC_API_KEY"'),
+        ("kind = 'anthropic'", "api_key", 'Anthropic takes nobody without a key; try "env:ANTHROPIC_API_KEY"'),
         ("kind = 'anthropic'\napi_key = 'file:nope'", "api_key", "the file nope cannot be read"),
         ("kind = 'anthropic'\napi_key = 3", "api_key", "must be a reference to a secret"),
     ],
@@ -213,7 +217,10 @@ def test_a_name_that_no_circuit_could_have(tmp_path: Path) -> None:
         ("'zzz/x'", "'zzz/x' names the provider 'zzz', which is not configured; known are ollama"),
         ("'ollama'", "'ollama' is no target; write 'provider/model' or 'provider/{model}'"),
         ("'ollama/'", "'ollama/' is no target; write 'provider/model' or 'provider/{model}'"),
-        ("'ollama/{name}'", "'ollama/{name}': '{name}' stands for nothing; only '{model}' does, for the request's model"),
+        (
+            "'ollama/{name}'",
+            "'ollama/{name}': '{name}' stands for nothing; only '{model}' does, for the request's model",
+        ),
         ("", "must name at least one target"),
         ("3", "must be an array of strings"),
     ],
@@ -316,5 +323,5 @@ def test_where_the_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     given.touch()
     assert find(given, environ={**environ, "RECLOSER_CONFIG": str(named)}) == given
     os.unlink(named)  # noqa: PTH108 - by its name, as somebody else would
-    with pytest.raises(BadConfigError, match="there is no such file .*RECLOSER_CONFIG"):
+    with pytest.raises(BadConfigError, match=r"there is no such file .*RECLOSER_CONFIG"):
         find(environ={"RECLOSER_CONFIG": str(named)})

@@ -29,7 +29,9 @@ def test_from_a_command_run_beside_the_configuration(tmp_path: Path) -> None:
 
 def test_a_resolved_secret_is_shown_nowhere() -> None:
     resolve("env:KEY", Path(), {"KEY": "completely-unlike-a-key"})
-    assert redacted({"message": "your key completely-unlike-a-key is wrong"}) == {"message": "your key [redacted] is wrong"}
+    assert redacted({"message": "your key completely-unlike-a-key is wrong"}) == {
+        "message": "your key [redacted] is wrong"
+    }
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,10 @@ def test_a_resolved_secret_is_shown_nowhere() -> None:
         ("file:nope", "the file nope cannot be read: No such file or directory"),
         ("file:a\0b", "cannot be read: that is no path of a text file"),
         ("file:~nobodyatall/x", "the file ~nobodyatall/x cannot be read"),
-        ("cmd:nonesuch-command --token abcdef", "the command 'nonesuch-command' cannot be run: No such file or directory"),
+        (
+            "cmd:nonesuch-command --token abcdef",
+            "the command 'nonesuch-command' cannot be run: No such file or directory",
+        ),
         ("cmd:echo 'abcdef", "the command 'echo' cannot be run: No closing quotation"),
         (f"{PYTHON} 'raise SystemExit(3)'", "ended with exit code 3"),
         (f"{PYTHON} pass", "there is nothing in cmd:"),

@@ -104,6 +104,12 @@ class TestPlain:
         assert isinstance(talk.ask, Send)
         assert talk.ask.body == body.replace(b'"model":"m"', b'"model":"other"')
 
+    @pytest.mark.parametrize(("model", "told"), [("模型", "%E6%A8%A1%E5%9E%8B"), ("a\r\nb", "a%0D%0Ab")])
+    def test_a_model_name_that_no_header_may_hold_is_percent_encoded(self, model: str, told: str) -> None:
+        body = json.dumps({"model": model, "messages": []}).encode()
+        talk = Conversation(body, targets=["a/{model}"]).answers(200, JSON).says(ANSWER)
+        assert talk.reply.headers["x-recloser-target"] == f"a/{told}"
+
     def test_a_plain_answer_has_the_total_time_to_arrive(self) -> None:
         talk = Conversation(provider={"total_timeout": 100.0})
         assert talk.until == 1100.0

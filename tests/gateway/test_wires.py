@@ -187,6 +187,15 @@ class TestWatching:
         watch.feed(events("[DONE]"))
         assert watch.terminated
 
+    def test_a_chat_with_two_choices_is_finished_when_both_are(self) -> None:
+        watch = CHAT.watch()
+        for index in (0, 1):
+            watch.feed(events({"choices": [{"index": index, "delta": {"content": "a"}, "finish_reason": None}]}))
+        watch.feed(events({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}))
+        assert not watch.finished
+        watch.feed(events({"choices": [{"index": 1, "delta": {}, "finish_reason": "stop"}]}))
+        assert watch.finished
+
     @BOTH
     def test_nothing_from_an_error_on_is_let_through(self, wire: Any) -> None:
         watch = wire.watch()

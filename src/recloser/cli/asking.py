@@ -34,10 +34,10 @@ def ask(config: Config, path: str) -> Any:
         body = answer.read()
     except TimeoutError:
         raise StrangeAnswerError(f"whoever listens on {config.gateway.listen} does not answer") from None
-    except OSError as error:
-        raise NotRunningError(error.strerror or str(error)) from None
     except http.client.HTTPException:
         raise StrangeAnswerError(f"whoever listens on {config.gateway.listen} is no gateway") from None
+    except OSError as error:
+        raise NotRunningError(error.strerror or str(error)) from None
     finally:
         connection.close()
     return _understood(answer.status, body, config, has_key=key is not None)

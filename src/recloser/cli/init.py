@@ -39,8 +39,9 @@ _HEAD = """\
 # half_open_permits = 1             # how many calls may try at once afterwards, and how many must succeed
 
 # Providers: who answers. The name after the dot is yours; routes and circuits use it.
-# Under each one may stand: connect_timeout = "2s", first_token_timeout = "60s", idle_timeout = "30s",
-# total_timeout = "10m", stream_timeout = "60m", headers = { }, account = "...", regions = { us = "https://..." }
+# Each may have more than is shown here:
+#   connect_timeout = "2s"   first_token_timeout = "60s"   idle_timeout = "30s"   stream_timeout = "60m"
+#   total_timeout = "10m"    headers = { x-team = "a" }    account = "shared"     regions = { us = "https://..." }
 """
 _ROUTES = """
 # Routes: the request's model name, a glob; the first one that matches counts. Its targets are asked in order:

@@ -119,7 +119,8 @@ async def _models(session: aiohttp.ClientSession, base_url: str) -> tuple[str, .
     """The models that a server lists; None if there is none, or it is something else."""
     try:
         async with asyncio.timeout(_PROBED_FOR), session.get(f"{base_url}/models", allow_redirects=False) as answer:
-            answer.raise_for_status()
+            if answer.status != 200:
+                return None
             listed = msgspec.json.decode(await _body(answer), type=_List).data or []
     except (TimeoutError, aiohttp.ClientError, OSError, ValueError, msgspec.MsgspecError):
         return None

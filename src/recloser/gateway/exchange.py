@@ -22,7 +22,15 @@ from recloser.gateway.events import AttemptFailed, RequestFinished
 from recloser.gateway.request import Request
 from recloser.gateway.settings import GatewaySettings
 from recloser.gateway.targets import PathPermit, Target
-from recloser.gateway.telling import Failed, broken_off, come_again, nobody_left, passed_on, when_to_come_back
+from recloser.gateway.telling import (
+    Failed,
+    broken_off,
+    come_again,
+    in_a_header,
+    nobody_left,
+    passed_on,
+    when_to_come_back,
+)
 from recloser.gateway.wires.wire import Refusal
 from recloser.ports import Emit
 
@@ -218,14 +226,14 @@ class Exchange:
         if retry_after is not None:
             headers |= when_to_come_back(retry_after, self._settings.retry_after_max, self._wall_clock())
         if circuit is not None:
-            headers["x-recloser-circuit"] = circuit
+            headers["x-recloser-circuit"] = in_a_header(circuit)
         self._account.status = refusal.status
         yield from self._line.ask(Reply(refusal.status, headers, wire.error(refusal, request_id)))
 
     def _own_headers(self, target: Target | None) -> dict[str, str]:
         own = {"x-recloser-request-id": self._request.id, "x-recloser-attempts": str(self._account.attempts)}
         if target is not None:
-            own["x-recloser-target"] = target.label
+            own["x-recloser-target"] = in_a_header(target.label)
         return own
 
     # Keeping track ---------------------------------------------------------------------------------------------------

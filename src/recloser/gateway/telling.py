@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
+from urllib.parse import quote
 
 from recloser.core.duration import format_duration
 from recloser.core.failure import LIMITS, REFUSALS, Failure
@@ -36,6 +37,11 @@ def passed_on(upstream: Mapping[str, str]) -> dict[str, str]:
         and value.isascii()
         and value.isprintable()
     }
+
+
+def in_a_header(name: str) -> str:
+    """A name as a header may hold it: what is no plain text is percent-encoded. Model names come from clients."""
+    return name if name.isascii() and name.isprintable() else quote(name, safe="/ :@+,;=()[]'")
 
 
 def when_to_come_back(retry_after: float, longest: float, wall_now: float) -> dict[str, str]:

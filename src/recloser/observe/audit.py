@@ -8,6 +8,7 @@ events wait in memory, up to a bound; how many were dropped past it is written d
 import contextlib
 import fcntl
 import os
+import re
 import threading
 import time
 from collections import deque
@@ -21,6 +22,7 @@ import msgspec
 from recloser.observe.hub import Stamped, rfc3339
 
 CURRENT = "events.jsonl"
+_ASIDE = re.compile(r"events-\d{8}T\d{6}-\d{6}\.jsonl")
 _FLUSH_AFTER = 0.2
 _RETRY_AFTER = 1.0
 _MOST_WAITING = 50_000
@@ -164,14 +166,15 @@ class AuditLog:
         return size >= self._max_bytes or (size > 0 and time.time() - self._begun >= self._max_age)
 
     def _rotate(self, path: Path) -> None:
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        names = (self._folder / f"events-{stamp}-{number:03}.jsonl" for number in range(1000))
-        free = next((name for name in names if not name.exists()), None)
-        if free is not None:
-            path.rename(free)
-        for stale in log_files(self._folder)[: -self._keep]:
-            if stale.name != CURRENT:
-                stale.unlink(missing_ok=True)
+        """Put the current file aside, behind every other, whatever the wall clock has done since; drop the oldest."""
+        name = f"events-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-000000.jsonl"
+        aside = [file.name for file in log_files(self._folder) if file.name != CURRENT]
+        if aside and name <= aside[-1]:
+            date, _, number = Path(aside[-1]).stem.rpartition("-")
+            name = f"{date}-{int(number) + 1:06}.jsonl"
+        path.rename(self._folder / name)
+        for stale in [*aside, name][: -self._keep]:
+            (self._folder / stale).unlink(missing_ok=True)
 
 
 def _line(stamped: Stamped) -> bytes:
@@ -196,6 +199,6 @@ def _first_written(path: Path) -> float:
 
 def log_files(folder: Path) -> list[Path]:
     """The files of an event log, the oldest first."""
-    rotated = sorted(folder.glob("events-*.jsonl"))
+    rotated = sorted(file for file in folder.glob("events-*.jsonl") if _ASIDE.fullmatch(file.name))
     current = folder / CURRENT
     return [*rotated, *([current] if current.exists() else [])]

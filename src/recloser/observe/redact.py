@@ -6,6 +6,7 @@ known by their looks.
 """
 
 import re
+from functools import lru_cache
 from typing import Any
 
 HIDDEN = "[redacted]"
@@ -28,6 +29,7 @@ def never_show(secret: str) -> None:
     global _secrets  # noqa: PLW0603 - one process has one set of secrets, whoever resolved them
     if len(secret) >= _SHORTEST:
         _secrets |= {secret}
+        _clean.cache_clear()
 
 
 def redacted(value: Any) -> Any:
@@ -41,6 +43,7 @@ def redacted(value: Any) -> Any:
     return value
 
 
+@lru_cache(maxsize=1024)  # wires, models, targets and outcomes come again and again
 def _clean(text: str) -> str:
     text = text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}…"
     for secret in _secrets:

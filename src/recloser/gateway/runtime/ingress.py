@@ -2,6 +2,7 @@
 
 import contextlib
 import hmac
+import logging
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
@@ -20,6 +21,7 @@ from recloser.gateway.wires import WIRES
 from recloser.gateway.wires.wire import BadRequestError, Refusal, Wire
 
 Scope = Mapping[str, Any]
+_log = logging.getLogger("recloser")
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 
@@ -138,7 +140,13 @@ class Ingress:
             deadline=deadline,
         )
         with contextlib.closing(deadline), client:
-            await self._driver.drive(exchange.run(), client, upstream)
+            try:
+                await self._driver.drive(exchange.run(), client, upstream)
+            except Exception:
+                _log.exception("request %s met a fault of the gateway", request_id)
+                if client.seen.begun:
+                    raise  # the connection is cut: better than an answer that seems whole
+                await _refuse(send, wire, Refusal(500, "internal_error", "internal error of the gateway"), request_id)
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive, deadline: Deadline) -> bytes | None:
         """The request's body; None if the client left while sending it."""

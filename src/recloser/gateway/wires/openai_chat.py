@@ -55,6 +55,7 @@ class _Said(msgspec.Struct):
 
 
 class _Choice(msgspec.Struct):
+    index: int | None = None
     delta: _Said | None = None
     message: _Said | None = None
     finish_reason: Any = None
@@ -129,7 +130,12 @@ class OpenAIChat:
 class ChatWatch(EventWatch):
     """Watches chunks up to `[DONE]`."""
 
-    __slots__ = ()
+    __slots__ = ("_unfinished",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._unfinished: set[int | None] = set()
+        """The choices that have begun and have not said how they end; there are several with `n`."""
 
     def _note(self, name: bytes, data: bytes) -> None:
         if data == b"[DONE]":
@@ -146,8 +152,12 @@ class ChatWatch(EventWatch):
         for choice in chunk.choices or ():
             if choice.delta is not None and not self.content:
                 self.content = choice.delta.anything()
-            if choice.finish_reason is not None:
-                self.finished = True
+            if choice.finish_reason is None:
+                self._unfinished.add(choice.index)
+                self.finished = False
+            else:
+                self._unfinished.discard(choice.index)
+                self.finished = not self._unfinished
                 self.ending = _ending(chunk.choices or [])
 
 

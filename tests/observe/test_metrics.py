@@ -1,0 +1,115 @@
+"""What Prometheus is told."""
+
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from recloser.breaker import Breakers
+from recloser.core.circuit import CircuitSettings
+from recloser.core.events import CircuitClosed, CircuitForced, CircuitHalfOpened, CircuitOpened, Event
+from recloser.gateway.events import AttemptFailed, RequestFinished
+from recloser.observe.hub import Stamped
+from recloser.observe.metrics import _MOST_MODELS, Metrics
+from recloser.testing import ManualClock
+
+FINISHED: dict[str, Any] = {
+    "subject": "request/1", "wire": "anthropic", "model": "m", "stream": True, "target": "a/eu/m", "status": 200,
+    "held": 0.0, "first_token": 0.4, "duration": 2.0,
+}  # fmt: skip
+
+
+class Told:
+    """Metrics that were told events, and what they show."""
+
+    def __init__(self, *events: Event) -> None:
+        self.breakers = Breakers(CircuitSettings(jitter=0.0), clock=ManualClock())
+        self.metrics = Metrics(self.breakers)
+        for event in events:
+            self.metrics(Stamped(0.0, event))
+
+    @property
+    def samples(self) -> dict[tuple[Any, ...], float]:
+        families = text_string_to_metric_families(self.metrics.render().decode())
+        return {
+            (sample.name, *sorted(sample.labels.values())): sample.value
+            for family in families
+            for sample in family.samples
+            if not sample.name.endswith("_bucket")
+        }
+
+
+def opened(circuit: str, seq: int = 1) -> CircuitOpened:
+    return CircuitOpened(
+        subject=circuit, seq=seq, failure="timeout", failures=5, retry_after=1.0, authoritative=False, reason="x"
+    )
+
+
+def failed(**more: Any) -> AttemptFailed:
+    return AttemptFailed(**{
+        "subject": "request/1", "seq": 1, "target": "a/eu/m", "failure": "timeout", "status": None, "circuit": None,
+        "message": "", "retry_after": None, "duration": 1.0, **more,
+    })  # fmt: skip
+
+
+def test_the_names_are_those_that_are_promised() -> None:
+    told = Told(opened("model/a/m"), failed(), RequestFinished(**FINISHED, seq=2, attempts=2, outcome="ok"))
+    told.breakers["account/a"].acquire().succeed()
+    assert {name for name, *_ in told.samples} == {
+        "recloser_requests_total", "recloser_attempts_total", "recloser_circuit_state",
+        "recloser_circuit_transitions_total", "recloser_first_token_seconds_count", "recloser_first_token_seconds_sum",
+        "recloser_request_seconds_count", "recloser_request_seconds_sum", "recloser_held_requests",
+    }  # fmt: skip
+
+
+def test_a_request_and_its_attempts_are_counted() -> None:
+    told = Told(failed(), RequestFinished(**FINISHED, seq=2, attempts=2, outcome="ok"))
+    assert told.samples[("recloser_requests_total", "anthropic", "ok")] == 1
+    assert told.samples[("recloser_attempts_total", "a", "timeout")] == 1
+    assert told.samples[("recloser_attempts_total", "a", "ok")] == 1
+    assert told.samples[("recloser_first_token_seconds_sum", "anthropic")] == 0.4
+    assert told.samples[("recloser_request_seconds_sum", "anthropic")] == 2.0
+
+
+def test_an_attempt_that_the_client_left_is_counted_and_one_that_failed_is_not_counted_twice() -> None:
+    left = Told(RequestFinished(**FINISHED, seq=1, attempts=1, outcome="cancelled")).samples
+    assert left[("recloser_attempts_total", "a", "cancelled")] == 1
+    lost = Told(failed(), RequestFinished(**FINISHED, seq=2, attempts=1, outcome="timeout")).samples
+    assert [(key, value) for key, value in lost.items() if key[0] == "recloser_attempts_total"] == [
+        (("recloser_attempts_total", "a", "timeout"), 1)
+    ]
+
+
+def test_circuits_stand_as_they_are_when_asked() -> None:
+    told = Told()
+    told.breakers["account/a"].acquire().succeed()
+    told.breakers["endpoint/a"].force_open()
+    told.breakers["model/a/m"].disable()
+    assert {key[1]: value for key, value in told.samples.items() if key[0] == "recloser_circuit_state"} == {
+        "account/a": 0, "endpoint/a": 3, "model/a/m": 4,
+    }  # fmt: skip
+
+
+def test_transitions_are_counted_by_where_they_lead() -> None:
+    one: dict[str, Any] = {"subject": "endpoint/a", "seq": 1}
+    told = Told(
+        opened("endpoint/a"), opened("endpoint/a"), CircuitHalfOpened(**one, open_for=1.0),
+        CircuitClosed(**one, open_for=1.0), CircuitForced(**one, state="disabled", retry_after=None, reason="x"),
+    )  # fmt: skip
+    counted = {key[1:]: n for key, n in told.samples.items() if key[0] == "recloser_circuit_transitions_total"}
+    assert counted == {
+        ("endpoint/a", "open"): 2, ("endpoint/a", "half_open"): 1, ("closed", "endpoint/a"): 1,
+        ("disabled", "endpoint/a"): 1,
+    }  # fmt: skip
+
+
+def test_model_names_that_clients_make_up_are_bounded() -> None:
+    told = Told(*(opened(f"model/a/made-up-{number}") for number in range(3 * _MOST_MODELS)))
+    for number in range(3 * _MOST_MODELS):
+        told.breakers[f"model/a/made-up-{number}"].acquire().succeed()
+    told.breakers[f"model/a/made-up-{2 * _MOST_MODELS}"].force_open()
+    told.breakers["endpoint/late"].acquire().succeed()
+    samples = told.samples
+    assert len([key for key in samples if key[0] == "recloser_circuit_state"]) == _MOST_MODELS + 2
+    assert samples[("recloser_circuit_transitions_total", "model/a/(others)", "open")] == 2 * _MOST_MODELS
+    assert samples[("recloser_circuit_state", "model/a/(others)")] == 3, "the worst of them"
+    assert samples[("recloser_circuit_state", "endpoint/late")] == 0
