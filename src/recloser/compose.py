@@ -54,8 +54,7 @@ async def serve(config: Config, announce: Callable[[RunningGateway], None]) -> N
         _simulated(config) if config.simulated else contextlib.nullcontext(config) as whole,
         _gateway(whole, f"{host}:{taken.getsockname()[1]}") as running,
     ):
-        announce(running)
-        await running.server.serve(sockets=[taken])
+        await running.server.serve_on(taken, lambda: announce(running))
 
 
 @contextlib.asynccontextmanager

@@ -191,6 +191,46 @@ def test_a_crowd_of_slow_streams_all_complete(
     assert first.asked(model) == CROWD
 
 
+STORM = ("529", "500", "429", "cut=0", "cut=4", "slow=1ms,cut=9", "reset", "html", "blank", "empty", "badjson=2", "408")
+
+
+def test_a_storm_of_failures_loses_nothing_and_is_counted_right(
+    client: Client, victim: Provider, second: Provider, start: Starts
+) -> None:
+    """Every third call to the first target fails, in every way; whoever has no whole answer was told so."""
+    config = two_targets(victim, second)
+    config["circuit"] = {"failure_threshold": 0}  # so that it goes on being asked
+    gateway = start(config)
+    model = f"storm-{client.name}"
+    whole = client.fetch(second, model)
+    orders = [{"mode": mode, "rate": 1 / 36} for mode in STORM]
+    assert victim.fetch("/chaos", json.dumps({"modes": orders}).encode()).status == 200
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: client.fetch(gateway, model), range(300)))
+    assert {answer.status for answer in answers} == {200}
+    broken = 0
+    for answer in answers:
+        if not client.stream:
+            assert len(json.loads(answer.body)) == len(whole.json)
+        elif answer.body.endswith(client.terminator):
+            assert client.pieces(answer.body) == client.pieces(whole.body)
+        else:
+            assert answer.headers["x-recloser-target"] == f"a/{model}"
+            assert client.pieces(answer.body)
+            client.breaks_off(answer.body)
+            broken += 1
+    failed_over = sum(answer.headers["x-recloser-attempts"] == "2" for answer in answers)
+    assert failed_over > 0
+    rows = [line.rpartition(" ") for line in gateway.fetch("/metrics").body.decode().splitlines()]
+    counted = {name: float(value) for name, _, value in rows if name.startswith("recloser_attempts_total")}
+    attempts = {which: sum(v for k, v in counted.items() if f'provider="{which}"' in k) for which in "ab"}
+    assert attempts == {"a": 300, "b": failed_over}
+    assert victim.report["requests"] == 300
+    failures = sum(value for name, value in counted.items() if 'outcome="ok"' not in name)
+    assert failures == failed_over + broken
+    assert gateway.status()["hold"]["requests"] == 0
+
+
 def resident(gateway: Gateway) -> int:
     """Bytes of memory that a process holds."""
     pages = Path(f"/proc/{gateway.process.pid}/statm").read_text("ascii").split()[1]

@@ -19,6 +19,7 @@ def test_with_nothing_at_all_it_answers_by_itself_and_says_so_loudly(start: Any,
     gateway = start("serve")
     gateway.says("recloser events --follow")
     assert "SIMULATED: no model answers here" in gateway.output
+    assert gateway.output.startswith("recloser listens on http://"), "what scripts wait for comes first"
     assert f"export ANTHROPIC_BASE_URL=http://{gateway.listen}\n" in gateway.output
     assert f"export OPENAI_BASE_URL=http://{gateway.listen}/v1\n" in gateway.output
     status, answer = gateway.ask("claude-sonnet-4-5")
@@ -53,6 +54,7 @@ def test_with_a_configuration_it_says_what_to_do_next(start: Any, shell: Any) ->
     gateway.says(r"recloser status --listen 127\.0\.0\.1:\d+` and `recloser events --follow")
     assert "one of [gateway] keys" in gateway.output
     assert "gateway-key-1" not in gateway.output
+    assert gateway.fetch("/healthz")[0] == 200
     assert gateway.stop(signal.SIGINT) == 0
 
 

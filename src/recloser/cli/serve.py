@@ -63,47 +63,56 @@ def _why_not(error: OSError | sqlite3.Error, config: Config) -> str:
 
 
 def _greet(running: RunningGateway, config: Config, discovery: Discovery | None, *, elsewhere: bool) -> None:
-    """Say what is served and what to do next. `elsewhere`: not where the configuration says."""
-    screen, url = Screen(), running.url
-    screen.print(f"recloser listens on {screen.paint(url, 'bold')}")
+    """Say where it listens, first and in the words that scripts wait for; then what is served and what to do next.
+
+    `elsewhere`: not where the configuration says.
+    """
+    screen = Screen()
+    screen.print(f"recloser listens on {screen.paint(running.url, 'bold')}")
+    screen.print()
+    for warning in running.warnings:
+        print(f"recloser: {warning}", file=sys.stderr)
     if config.simulated:
         _warn(screen, discovery)
     elif discovery is not None:
         _tell_chain(screen, discovery)
     elif not config.routes and not config.profiles:
         screen.print(screen.paint(f"{config.path} has no route: every request will be answered with 404", "yellow"))
-    for warning in running.warnings:
-        print(f"recloser: {warning}", file=sys.stderr)
-    screen.print()
-    screen.print("Point your client here:")
-    screen.print("  Claude Code, Anthropic SDK:  " + screen.paint(f"export ANTHROPIC_BASE_URL={url}", "bold"))
-    screen.print("  OpenAI SDK, most others:     " + screen.paint(f"export OPENAI_BASE_URL={url}/v1", "bold"))
-    key = "one of [gateway] keys" if config.gateway.keys else "whatever it has; this gateway asks for none"
-    screen.print(f"  API key:                     {key}")
-    screen.print()
-    where = f" --listen {url.partition('//')[2]}" if elsewhere else ""
-    screen.print(f"In another terminal: `recloser status{where}` and `recloser events --follow`")
+        screen.print()
+    _tell_next(screen, running.url, config, elsewhere=elsewhere)
     if discovery is not None and not config.simulated:
         screen.print("`recloser init` writes what was found into a recloser.toml, to change it.")
+
+
+def _tell_next(screen: Screen, url: str, config: Config, *, elsewhere: bool) -> None:
+    """What to type where."""
+    here = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    screen.print("Point your client here:")
+    screen.print("  Claude Code, Anthropic SDK:  " + screen.paint(f"export ANTHROPIC_BASE_URL={here}", "bold"))
+    screen.print("  OpenAI SDK, most others:     " + screen.paint(f"export OPENAI_BASE_URL={here}/v1", "bold"))
+    key = "one of [gateway] keys" if config.gateway.keys else "whatever it has; this gateway asks for none"
+    screen.print(f"  API key:                     {key}")
+    where = f" --listen {url.partition('//')[2]}" if elsewhere else ""
+    screen.print(f"In another terminal: `recloser status{where}` and `recloser events --follow`")
 
 
 def _warn(screen: Screen, discovery: Discovery | None) -> None:
     """The simulated provider must not be taken for a real one."""
     bar = screen.paint("!" * 78, "bold", "yellow")
     found = "".join(f"  ({server.title} is running, but lists no model.)\n" for server in _empty(discovery))
-    screen.print(f"\n{bar}")
+    screen.print(bar)
     screen.print(
         screen.paint("  SIMULATED: no model answers here. Every answer is made up by recloser itself.", "bold")
     )
     screen.print(
-        f"{found}  There is no recloser.toml, no API key in the environment, no local server.\n"
+        f"{found}  There is no recloser.toml, no API key in the environment, no local model.\n"
         "  For real answers, stop this and start it again with one of these:\n\n"
         "    export ANTHROPIC_API_KEY=...      (or OPENAI_API_KEY, OPENROUTER_API_KEY,\n"
         "                                       GEMINI_API_KEY)\n"
         "    ollama serve                      (or LM Studio, llama.cpp, vLLM)\n"
         "    recloser init                     (writes a recloser.toml to fill in)"
     )
-    screen.print(bar)
+    screen.print(f"{bar}\n")
 
 
 def _empty(discovery: Discovery | None) -> list[Found]:
@@ -112,16 +121,18 @@ def _empty(discovery: Discovery | None) -> list[Found]:
 
 def _tell_chain(screen: Screen, discovery: Discovery) -> None:
     """What was found, and who serves what."""
-    screen.print("\nThere is no recloser.toml, so it serves what it found:")
+    screen.print("There is no recloser.toml, so it serves what it found:")
     width = max(len(found.title) for found in discovery.found)
     for found in discovery.found:
         where = f"the key in {found.key_env}" if found.key_env else f"{found.url}, {len(found.models)} models"
         screen.print(f"  {found.title:<{width}}  {where}")
     screen.print("\nA request's model name decides who answers; if one cannot, the next is asked:")
     routes = discovery.config.routes
-    shown = list(routes.items())[:_MOST_ROUTES]
+    *most, last = routes.items()  # the last one may be for every other name
+    shown = [*most[:_MOST_ROUTES], last]
     width = min(max(len(glob) for glob, _ in shown), 40)
     for glob, route in shown:
         screen.print(f"  {glob:<{width}}  {', then '.join(route.targets)}")
     if len(routes) > len(shown):
         screen.print(f"  … and {len(routes) - len(shown)} more, each to the server that lists it")
+    screen.print()

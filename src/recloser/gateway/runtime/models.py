@@ -85,8 +85,10 @@ async def list_models(session: aiohttp.ClientSession, endpoint: Endpoint) -> tup
     url = endpoint.urls[wire.name] + wire.models_path
     async with (
         asyncio.timeout(_ASKED_FOR),
-        session.get(url, headers=headers, allow_redirects=False, raise_for_status=True) as answer,
+        session.get(url, headers=headers, allow_redirects=False) as answer,
     ):
+        if answer.status != 200:
+            raise ValueError(f"status {answer.status}")
         body = b""
         async for piece in answer.content.iter_any():
             body += piece

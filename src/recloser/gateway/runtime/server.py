@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -91,6 +91,17 @@ class GatewayServer(uvicorn.Server):
         )
         self._driver = driver
         self._drain = drain
+        self._announce: Callable[[], None] = lambda: None
+
+    async def serve_on(self, taken: socket.socket, announce: Callable[[], None]) -> None:
+        """Serve on a bound socket; `announce` is called once requests, and orders to stop, are taken."""
+        self._announce = announce
+        await self.serve(sockets=[taken])
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to take requests."""
+        await super().startup(sockets)
+        self._announce()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take no more requests; tell those that outlast the drain time that it is over."""
