@@ -89,3 +89,9 @@ def test_no_text_raises_anything_but_a_value_error(text: str) -> None:
         assert math.isfinite(parse_duration(text))
     except ValueError as error:
         assert "is not a" in str(error)  # noqa: PT017 - either outcome is right
+
+
+def test_a_hostile_text_takes_no_longer_than_another() -> None:
+    """With an ambiguous pattern, each repetition multiplied the time by four."""
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration("1s   " * 18 + "x")

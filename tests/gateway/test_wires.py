@@ -131,6 +131,23 @@ class TestJudging:
     def test_what_is_no_answer(self, wire: Any, said: bytes) -> None:
         assert wire.judge(said).broken
 
+    @BOTH
+    @pytest.mark.parametrize(
+        "said",
+        [
+            b'{"choices":[{"finish_reason":["x"],"message":{"content":"x"}}]}',
+            b'{"type":"message","content":[],"stop_reason":{}}',
+            b'{"error":{"type":"overloaded_error","message":"x"},"z":"\xff"}',
+            b'{"type":"error","error":{"type":"x","n":' + b"9" * 5000 + b"}}",
+            b'{"type":"message","content":[{"type":["text"]}],"stop_reason":"end_turn"}',
+        ],
+    )
+    def test_an_answer_that_is_nearly_right_is_broken_and_not_our_fault(self, wire: Any, said: bytes) -> None:
+        wire.judge(said)
+        watch = wire.watch()
+        watch.feed(b"data: " + said + b"\n\n")
+        watch.end()
+
 
 class TestWatching:
     @pytest.mark.parametrize(

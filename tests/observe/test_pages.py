@@ -200,12 +200,6 @@ def test_an_order_that_cannot_be_followed(name: str, verb: str, body: Any, statu
     assert site.status
 
 
-def test_somebody_elses_page_gives_no_orders(site: Site) -> None:
-    assert site.order("endpoint/local", "open", origin="https://evil.example").status == 403
-    assert site.order("endpoint/local", "open", origin="null").status == 403
-    assert site.order("endpoint/local", "open", origin="http://127.0.0.1:8686").status == 200
-
-
 def test_what_is_not_there(site: Site) -> None:
     answer = site.ask("GET", "/nothing")
     assert (answer.status, answer.json["error"]["type"]) == (404, "not_found")

@@ -4,49 +4,42 @@ import re
 
 import msgspec
 
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]', re.DOTALL)
+_KEY = re.compile(rb'\s*[{,]\s*("(?:[^"\\]|\\.){0,200}")\s*:\s*')
 
-
-class _Named(msgspec.Struct):
-    model: str
-
-
-_decode = msgspec.json.Decoder(_Named).decode
+_decode_parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def with_model(body: bytes, old: str, new: str) -> bytes:
     """The same bytes with the top-level `model` changed from `old` to `new`."""
     if old == new:
         return body
+    parts = _decode_parts(body)
     name = msgspec.json.encode(new)
-    # Nearly always the first mention is the right one, and asking the decoder is cheaper than scanning.
-    mention = re.search(rb'"model"\s*:\s*(' + re.escape(msgspec.json.encode(old)) + rb")", body)
-    if mention is not None:
-        changed = body[: mention.start(1)] + name + body[mention.end(1) :]
-        if _decode(changed).model == new:
-            return changed
-    start, end = _model_span(body)
+    span = _model_span(body, parts)
+    if span is None:
+        # A key stands there twice, and decoders take the last: so do we, and only the first goes.
+        return msgspec.json.encode(parts | {"model": msgspec.Raw(name)})
+    start, end = span
     return body[:start] + name + body[end:]
 
 
-def _model_span(body: bytes) -> tuple[int, int]:
-    """Where the value of the top-level `model` stands; of several, the last, which is the one that decoders take."""
-    depth, key, span = 0, b"", (0, 0)
-    expects_value = False
-    for token in _TOKEN.finditer(body):
-        text = token[0]
-        if text in b"{[":
-            depth += 1
-        elif text in b"}]":
-            depth -= 1
-        elif depth != 1:
-            continue
-        elif text == b":":
-            expects_value = True
-        elif text == b",":
-            expects_value = False
-        elif not expects_value:
-            key = text
-        elif msgspec.json.decode(key) == "model":
-            span = token.span()
-    return span
+def _model_span(body: bytes, parts: dict[str, msgspec.Raw]) -> tuple[int, int] | None:
+    """Where the value of the top-level `model` stands; None if the keys are not what they seem.
+
+    The decoder knows where each value ends but does not tell; it gives the values, though, and adding up their lengths
+    leads from key to key without a look at what may be megabytes in between.
+    """
+    view = memoryview(body)
+    place, span = 0, None
+    for _ in range(len(parts)):
+        key = _KEY.match(body, place)
+        if key is None:
+            return None
+        name = msgspec.json.decode(key[1])
+        value = memoryview(parts[name])
+        place = key.end() + len(value)
+        if view[key.end() : place] != value:
+            return None
+        if name == "model":
+            span = key.end(), place
+    return span if body[place:].strip() == b"}" else None

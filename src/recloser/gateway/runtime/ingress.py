@@ -22,6 +22,8 @@ from recloser.gateway.wires.wire import BadRequestError, Refusal, Wire
 
 Scope = Mapping[str, Any]
 _log = logging.getLogger("recloser")
+_LONGEST_NAME = 256
+"""Of a model. Names come from clients, and what is known by name is kept."""
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 
@@ -182,12 +184,15 @@ class Ingress:
         if profile and profile not in routes.profiles:
             raise _RefusedError(Refusal(400, "invalid_request", f"there is no profile {profile[:100]!r}"))
         model = envelope.model
+        if len(model) > _LONGEST_NAME:
+            said = f"model: a name has at most {_LONGEST_NAME} characters"
+            raise _RefusedError(Refusal(400, "invalid_request", said, "model"))
         targets = routes.targets(model, profile or None)
         if targets is None:
-            raise _RefusedError(Refusal(404, "not_found", f"no route leads to the model {model[:200]!r}", "model"))
+            raise _RefusedError(Refusal(404, "not_found", f"no route leads to the model {model!r}", "model"))
         speaking = [target for target in targets if wire.name in target.endpoint.urls]
         if not speaking:
-            said = f"no target of the model {model[:200]!r} speaks the wire {wire.name!r}"
+            said = f"no target of the model {model!r} speaks the wire {wire.name!r}"
             raise _RefusedError(Refusal(404, "not_found", said, "model"))
         return Request(id=request_id, wire=wire, envelope=envelope, body=body, targets=speaking)
 

@@ -5,7 +5,16 @@ from typing import Any
 import msgspec
 
 from recloser.gateway import sse
-from recloser.gateway.wires.wire import Answer, BadRequestError, Ending, Envelope, EventWatch, Refusal, wrong_field
+from recloser.gateway.wires.wire import (
+    UNREADABLE,
+    Answer,
+    BadRequestError,
+    Ending,
+    Envelope,
+    EventWatch,
+    Refusal,
+    wrong_field,
+)
 
 _ERROR_TYPES = {
     400: "invalid_request_error",
@@ -84,7 +93,7 @@ class AnthropicMessages:
             last = _decode_message(request.messages[-1]) if request.messages else _Message()
         except msgspec.ValidationError as error:
             raise wrong_field(error) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise BadRequestError(f"the body is not valid JSON: {error}") from error
         blocks = last.content if isinstance(last.content, list) else ()
         tool_result = any(isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks)
@@ -94,17 +103,17 @@ class AnthropicMessages:
         """What a plain answer is."""
         try:
             answer = _decode_answer(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if answer.type == "error" or answer.error is not None:
+                return Answer(error=msgspec.json.decode(body))
+            if answer.content is None:
+                return Answer(broken="not an answer: no content")
+            content = any(
+                block.get("text") or block.get("thinking") if block.get("type") in ("text", "thinking") else True
+                for block in answer.content
+            )
+            return Answer(content, _ending(answer.stop_reason))
+        except UNREADABLE as error:
             return Answer(broken=f"not an answer: {error}")
-        if answer.type == "error" or answer.error is not None:
-            return Answer(error=msgspec.json.decode(body))
-        if answer.content is None:
-            return Answer(broken="not an answer: no content")
-        content = any(
-            block.get("text") or block.get("thinking") if block.get("type") in ("text", "thinking") else True
-            for block in answer.content
-        )
-        return Answer(content, _ending(answer.stop_reason))
 
     def watch(self) -> "AnthropicWatch":
         """A watch for one stream."""
@@ -128,11 +137,7 @@ class AnthropicWatch(EventWatch):
     __slots__ = ()
 
     def _note(self, name: bytes, data: bytes) -> None:  # noqa: ARG002 - the data names itself
-        try:
-            seen = _decode_event(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            self.broken = f"not an event: {error}"
-            return
+        seen = _decode_event(data)
         match seen.type:
             case "content_block_delta":
                 delta = seen.delta

@@ -5,7 +5,16 @@ from typing import Any
 import msgspec
 
 from recloser.gateway import sse
-from recloser.gateway.wires.wire import Answer, BadRequestError, Ending, Envelope, EventWatch, Refusal, wrong_field
+from recloser.gateway.wires.wire import (
+    UNREADABLE,
+    Answer,
+    BadRequestError,
+    Ending,
+    Envelope,
+    EventWatch,
+    Refusal,
+    wrong_field,
+)
 
 _CODES = {
     400: ("invalid_request_error", None),
@@ -92,7 +101,7 @@ class OpenAIChat:
             last = _decode_message(request.messages[-1]) if request.messages else _Message()
         except msgspec.ValidationError as error:
             raise wrong_field(error) from error
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise BadRequestError(f"the body is not valid JSON: {error}") from error
         return Envelope(request.model, bool(request.stream), last.role in ("tool", "function"))
 
@@ -100,14 +109,14 @@ class OpenAIChat:
         """What a plain answer is."""
         try:
             answer = _decode_chunk(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if _is_error(answer):
+                return Answer(error=msgspec.json.decode(body))
+            if answer.choices is None:
+                return Answer(broken="not an answer: no choices")
+            content = any(choice.message is not None and choice.message.anything() for choice in answer.choices)
+            return Answer(content, _ending(answer.choices))
+        except UNREADABLE as error:
             return Answer(broken=f"not an answer: {error}")
-        if _is_error(answer):
-            return Answer(error=msgspec.json.decode(body))
-        if answer.choices is None:
-            return Answer(broken="not an answer: no choices")
-        content = any(choice.message is not None and choice.message.anything() for choice in answer.choices)
-        return Answer(content, _ending(answer.choices))
 
     def watch(self) -> "ChatWatch":
         """A watch for one stream."""
@@ -141,11 +150,7 @@ class ChatWatch(EventWatch):
         if data == b"[DONE]":
             self.terminated = True
             return
-        try:
-            chunk = _decode_chunk(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            self.broken = f"not an event: {error}"
-            return
+        chunk = _decode_chunk(data)
         if name == b"error" or _is_error(chunk):
             self.error = msgspec.json.decode(data)
             return

@@ -1,5 +1,6 @@
 """What every wire offers, and what they share."""
 
+from abc import ABC, abstractmethod
 from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
@@ -116,7 +117,11 @@ class Wire(Protocol):
         ...
 
 
-class EventWatch:
+UNREADABLE = (msgspec.MsgspecError, RecursionError, TypeError, ValueError)
+"""What decoding a stranger's bytes, and looking at what came of it, may raise."""
+
+
+class EventWatch(ABC):
     """The part of a watch that all wires share: splitting, and stopping at an error or at the end."""
 
     __slots__ = ("_splitter", "broken", "content", "ending", "error", "events", "finished", "terminated")
@@ -157,21 +162,25 @@ class EventWatch:
                 break
             if data and name != b"ping":
                 self.events += 1
-                self._note(name, data)
+                try:
+                    self._note(name, data)
+                except UNREADABLE as error:
+                    self.broken = f"not an event: {error}"
                 if self.error is not None or self.broken:
                     break
             good += length
         return whole if good == len(whole) else whole[:good]
 
+    @abstractmethod
     def _note(self, name: bytes, data: bytes) -> None:
-        raise NotImplementedError
+        """Note what an event means; raise one of `UNREADABLE` if it is no event of this wire."""
 
 
 def decode_error(body: bytes) -> tuple[Any, str]:
     """An error body as JSON (None if it is none) and as text."""
     try:
         return msgspec.json.decode(body), body[:4096].decode("utf-8", "replace")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None, body[:4096].decode("utf-8", "replace")
 
 

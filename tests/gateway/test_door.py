@@ -1,0 +1,67 @@
+"""Who may come in."""
+
+import pytest
+
+from recloser.core.units import Secret
+from recloser.gateway.runtime.ingress import Door
+
+OPEN = Door(("localhost", "127.0.0.1", "[::1]"), ())
+LOCKED = Door(("localhost",), (Secret("first-key", "env:A"), Secret("zweiter-schlüssel", "env:B")))
+
+
+def status(door: Door, path: str = "/v1/messages", **headers: str) -> int | None:
+    given = {b"host": b"localhost:8686"} | {k.replace("_", "-").encode(): v.encode() for k, v in headers.items()}
+    refusal = door.refusal(path, given)
+    return None if refusal is None else refusal.status
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:1", "LOCALHOST:80", "127.0.0.1:8686", "[::1]:8686", "[::1]"])
+def test_hosts_that_are_served(host: str) -> None:
+    assert status(OPEN, host=host) is None
+
+
+@pytest.mark.parametrize(
+    "host", ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil:80", "::1", "localhost:x"]
+)
+def test_hosts_that_are_not(host: str) -> None:
+    assert status(OPEN, host=host) == 403
+    assert status(OPEN, "/healthz", host=host) == 403
+
+
+@pytest.mark.parametrize(
+    ("headers", "answer"),
+    [
+        ({"origin": "http://localhost:8686"}, None),
+        ({"origin": "https://evil.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"sec_fetch_site": "cross-site"}, 403),
+        ({"sec_fetch_site": "same-origin"}, None),
+        ({"sec_fetch_site": "none"}, None),
+    ],
+)
+def test_pages_of_other_sites_are_kept_out(headers: dict[str, str], answer: int | None) -> None:
+    assert status(OPEN, **headers) == answer
+
+
+@pytest.mark.parametrize(
+    ("headers", "answer"),
+    [
+        ({}, 401),
+        ({"x_api_key": "first-key"}, None),
+        ({"authorization": "Bearer first-key"}, None),
+        ({"authorization": "bearer  first-key"}, None),
+        ({"x_api_key": "zweiter-schlüssel"}, None),
+        ({"x_api_key": "first-ke"}, 401),
+        ({"x_api_key": ""}, 401),
+        ({"authorization": "Basic first-key"}, 401),
+        ({"authorization": "Bearer"}, 401),
+    ],
+)
+def test_keys(headers: dict[str, str], answer: int | None) -> None:
+    assert status(LOCKED, **headers) == answer
+
+
+def test_health_needs_no_key_but_everything_else_does() -> None:
+    assert status(LOCKED, "/healthz") is None
+    assert status(LOCKED, "/readyz") is None
+    assert status(LOCKED, "/metrics") == 401
