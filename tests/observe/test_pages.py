@@ -136,7 +136,7 @@ def test_an_open_circuit_and_the_targets_behind_it(site: Site) -> None:
     assert circuit == {
         "name": "model/local/claude-opus", "state": "open", "kind": "server_error", "failures": 1,
         "opened_at": "2026-09-21T14:13:20.000Z", "retry_at": "2026-09-21T14:14:20.000Z", "until_proven": False,
-        "reason": "server_error: it broke", "calls": 1, "denied": 0,
+        "reason": "server_error: it broke", "calls": 1,
     }  # fmt: skip
     local, far, *_ = status["targets"]
     assert (far["name"], far["admissible"]) == ("far/us/vendor/claude-opus", True)

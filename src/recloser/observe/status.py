@@ -41,7 +41,7 @@ def status(gateway: Gateway, *, held: int, store: dict[str, Any]) -> dict[str, A
     snapshot = gateway.breakers.snapshot()
     facts: dict[str, Any] = redacted({
         "circuits": [
-            {**circuit_facts(name, c, lambda t: t + ahead, wall), "calls": c.calls, "denied": c.denied}
+            {**circuit_facts(name, c, lambda t: t + ahead, wall), "calls": c.admitted}
             for name, c in sorted(snapshot.circuits.items())
         ],
         "targets": [
