@@ -539,15 +539,18 @@ def test_no_news_is_ever_forgotten(tools: Breakers, clock: ManualClock) -> None:
         permit.succeed()
 
 
-def test_when_nothing_may_be_forgotten_nothing_is(tools: Breakers) -> None:
-    for number in range(30):
+def test_when_nothing_may_be_forgotten_the_bound_gives_way_but_not_without_end(
+    tools: Breakers, sink: RecordingSink
+) -> None:
+    for number in range(20):
         tools[f"tool-{number}"].force_open()
-    assert len(names(tools)) == 30
-    assert tools["new"] is tools["new"]
-    for number in range(30):
-        tools[f"tool-{number}"].reset()
-    tools["newer"].acquire().succeed()
-    assert "newer" in tools
+    assert len(names(tools)) == 20
+    assert "circuit_forgotten" not in sink.kinds()
+    for number in range(20, 40):
+        tools[f"tool-{number}"].force_open()
+    assert len(names(tools)) == 20
+    assert sink.kinds().count("circuit_forgotten") == 20
+    assert "tool-39" in tools
 
 
 def test_growth_is_not_forgotten_with_the_breaker_before_it_is_forgotten_in_it(

@@ -13,18 +13,22 @@ import traceback
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import NamedTuple, Self
 
 from recloser.core import circuit as machine
 from recloser.core.circuit import Circuit, CircuitSettings, CircuitState, Denied, Permit, Step
 from recloser.core.errors import CircuitOpenError
-from recloser.core.events import Event
+from recloser.core.events import CircuitForgotten, Event
 from recloser.core.failure import Failure, FailureKind
 from recloser.ports import Clock, Emit
 
 _REFUSING = (CircuitState.OPEN, CircuitState.FORCED_OPEN)
+
+
+_LOOKED_AT = 8
+"""How many old breakers are looked at when a new one may need their place."""
 
 
 class SystemClock:
@@ -375,13 +379,21 @@ class Breakers:
     def __getitem__(self, name: str) -> CircuitBreaker:
         breaker = self._breakers.get(name)
         if breaker is None:
-            with self._lock:
-                breaker = self._breakers.get(name)
-                if breaker is None:
-                    breaker = self._breakers[name] = self._made(name, self._forgotten)
-                    self._forget_some(breaker)
-                    return breaker
+            return self._added(name)
         breaker._asked_for = True
+        return breaker
+
+    def _added(self, name: str) -> CircuitBreaker:
+        """The breaker of a new name; somebody else may have been quicker."""
+        told: list[Event] = []
+        with self._lock:
+            breaker = self._breakers.get(name)
+            if breaker is None:
+                breaker = self._breakers[name] = self._made(name, self._forgotten)
+                told = self._forget_some(breaker)
+        for event in told:
+            for listener in self._listeners:
+                _heard(listener, event)
         return breaker
 
     def __contains__(self, name: str) -> bool:
@@ -425,16 +437,29 @@ class Breakers:
             on_change=self._on_change,
         )
 
-    def _forget_some(self, newest: CircuitBreaker) -> None:
-        """Forget breakers without news that nobody asked for since the last time round. The lock is held."""
-        for _ in range(2 * len(self._breakers)):
+    def _forget_some(self, newest: CircuitBreaker) -> list[Event]:
+        """Make room for the newest breaker, if there is need; gives what is to be told. The lock is held.
+
+        The oldest have no right to stay unless somebody asked for them since they were last looked at, or there is news
+        in them. A few are looked at each time, so that no caller pays for all. At twice the bound, news goes too.
+        """
+        for _ in range(_LOOKED_AT):
             if len(self._breakers) <= self._max_size:
-                return
+                return []
             name, breaker = next(iter(self._breakers.items()))
-            if breaker is not newest and breaker.forgettable and not breaker._asked_for:
-                del self._breakers[name]
-                gone, last = breaker._circuit, self._forgotten
-                self._forgotten = Circuit(generation=max(gone.generation, last.generation), seq=max(gone.seq, last.seq))
+            if breaker is not newest and not breaker._asked_for and breaker.forgettable:
+                self._forget(name)
             else:
                 breaker._asked_for = False
                 self._breakers.move_to_end(name)
+        if len(self._breakers) <= 2 * self._max_size:
+            return []
+        name, breaker = next(iter(self._breakers.items()))
+        self._forget(name)
+        last = self._forgotten
+        self._forgotten = replace(last, seq=last.seq + 1)
+        return [CircuitForgotten(subject=name, seq=last.seq + 1, state=breaker.state)]
+
+    def _forget(self, name: str) -> None:
+        gone, last = self._breakers.pop(name)._circuit, self._forgotten
+        self._forgotten = Circuit(generation=max(gone.generation, last.generation), seq=max(gone.seq, last.seq))

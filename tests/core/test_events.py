@@ -14,7 +14,7 @@ def test_an_event_is_named_after_its_class_in_the_past_tense() -> None:
     kinds = {event.kind for event in vars(events).values() if isinstance(event, type) and issubclass(event, Event)}
     assert kinds == {
         "event", "circuit_opened", "circuit_half_opened", "circuit_closed", "circuit_forced", "permit_expired",
-        "store_lost", "store_regained",
+        "circuit_forgotten", "store_lost", "store_regained",
     }  # fmt: skip
 
 

@@ -79,7 +79,7 @@ def test_a_record_that_cannot_be_read_is_passed_over_and_written_anew(tmp_path: 
     path = tmp_path / "state.db"
     store = SqliteStore(path)
     store.update("good", lambda _: OPEN_CIRCUIT)
-    raw(path, "INSERT INTO circuits VALUES ('bad', ?)", garbage)
+    raw(path, "INSERT INTO circuits VALUES ('bad', ?, 1e12)", garbage)
     assert dict(store.load()) == {"good": OPEN_CIRCUIT}
     seen: list[Circuit] = []
 
@@ -135,7 +135,7 @@ def test_a_commit_that_fails_leaves_the_store_able_to_write_again(tmp_path: Path
         "CREATE TABLE circuits_allowed (name TEXT PRIMARY KEY);"
         "DROP TABLE circuits;"
         "CREATE TABLE circuits (name TEXT PRIMARY KEY REFERENCES circuits_allowed DEFERRABLE INITIALLY DEFERRED,"
-        " circuit TEXT NOT NULL);"
+        " circuit TEXT NOT NULL, changed REAL NOT NULL);"
         "INSERT INTO circuits_allowed VALUES ('good')"
     )
     with pytest.raises(sqlite3.IntegrityError):  # found only by COMMIT
@@ -214,3 +214,16 @@ def test_two_processes_lose_no_update_and_agree_on_the_time(tmp_path: Path) -> N
     assert store.load()["shared"].failures == 300
     assert max(ends) <= store.now() < min(ends) + 60
     store.close()
+
+
+def test_what_did_not_change_for_a_month_is_gone(tmp_path: Path) -> None:
+    """Names of models come and go; a file must not keep them all."""
+    path = tmp_path / "state.db"
+    store = SqliteStore(path)
+    store.update("new", lambda _: OPEN_CIRCUIT)
+    store.update("old", lambda _: OPEN_CIRCUIT)
+    store.close()
+    raw(path, "UPDATE circuits SET changed = changed - 31 * 86400 WHERE name = ?", "old")
+    reopened = SqliteStore(path)
+    assert set(reopened.load()) == {"new"}
+    reopened.close()

@@ -68,6 +68,13 @@ class PermitExpired(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitForgotten(Event):
+    """There were too many circuits, and this one was dropped although it was not closed."""
+
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreLost(Event):
     """The shared state cannot be written; every process goes on with its own circuits."""
 

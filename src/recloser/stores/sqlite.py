@@ -11,10 +11,14 @@ from recloser.core.circuit import Circuit
 from recloser.stores import record
 
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS circuits (name TEXT PRIMARY KEY, circuit TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS circuits (
+  name TEXT PRIMARY KEY, circuit TEXT NOT NULL, changed REAL NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 0), boot TEXT NOT NULL, offset REAL NOT NULL);
 """
 _BUSY_TIMEOUT = 5.0
+_KEPT_FOR = 30 * 86400.0
+"""Longer than the longest opening: what did not change since is no news, and names of models come and go."""
 
 
 class SqliteStore:
@@ -32,6 +36,7 @@ class SqliteStore:
         path.chmod(0o600)
         self._prepare()
         self._offset = self._shared_offset()
+        self._database.execute("DELETE FROM circuits WHERE changed < ?", (self.now() - _KEPT_FOR,))
 
     def now(self) -> float:
         """Seconds on the clock that every process using this file shares."""
@@ -58,8 +63,7 @@ class SqliteStore:
             after = change(before)
             if after is not before:
                 self._database.execute(
-                    "INSERT INTO circuits VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET circuit = excluded.circuit",
-                    (name, record.dump(after)),
+                    "INSERT OR REPLACE INTO circuits VALUES (?, ?, ?)", (name, record.dump(after), self.now())
                 )
             return after
 

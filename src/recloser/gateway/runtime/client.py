@@ -124,6 +124,8 @@ class ClientConnection:
 
     async def _say_alive(self) -> None:
         assert self._keepalive is not None
+        if self._sending:
+            return  # something better came in between
         if not self.seen.begun:
             self.seen.begun = True
             await self._send(self._start({"x-recloser-request-id": self._request_id}))

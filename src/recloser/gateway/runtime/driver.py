@@ -61,6 +61,7 @@ class Driver:
         self._clock = clock
         self._held = held
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._endings: set[asyncio.Future[None]] = set()
         self._stopping = False
 
     @property
@@ -83,6 +84,7 @@ class Driver:
         self._tasks.add(task)
         try:
             await self._converse(exchange, client, upstream)
+            self._see_off(upstream)
         except asyncio.CancelledError:
             if not client.left and not self._stopping:
                 raise
@@ -94,6 +96,14 @@ class Driver:
             exchange.close()
             upstream.drop()
             self._tasks.discard(task)
+
+    def _see_off(self, upstream: UpstreamCall) -> None:
+        """Have the end of the answer awaited beside; the client need not wait for it."""
+        ending = upstream.take_leave()
+        if ending is not None:
+            task = asyncio.ensure_future(ending)
+            self._endings.add(task)
+            task.add_done_callback(self._endings.discard)
 
     async def _converse(
         self, exchange: Generator[Ask, Reading, None], client: ClientConnection, upstream: UpstreamCall

@@ -1,7 +1,9 @@
 """The provider's end: one call to a target over HTTP, with every way it can fail turned into a row of the table."""
 
+import asyncio
+import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 import aiohttp
 
@@ -17,6 +19,7 @@ _NOT_PASSED_ON = frozenset(
      "x-api-key", "x-goog-api-key"}
 )  # fmt: skip
 _LARGE_BODY = 2**20
+_END_TIMEOUT = 1.0
 
 
 def request_headers(client_headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
@@ -114,14 +117,38 @@ class UpstreamCall:
             return reading
         return Chunk(pieces[0] if len(pieces) == 1 else b"".join(pieces), reading.now)
 
+    def take_leave(self) -> Awaitable[None] | None:
+        """Let go of an answer that was delivered whole.
+
+        If its connection has not ended it yet, this gives what to await elsewhere so that the connection can be used
+        again: the end often comes in a packet of its own.
+        """
+        response, self._response = self._response, None
+        if response is None:
+            return None
+        if response.content.at_eof():
+            response.release()
+            return None
+        return _ended(response)
+
     def drop(self) -> None:
-        """Let go of the answer; unread, its connection is closed."""
+        """Let go of the answer; its connection is closed, unless it has ended."""
         if self._response is not None:
             if self._response.content.at_eof():
                 self._response.release()
             else:
                 self._response.close()
             self._response = None
+
+
+async def _ended(response: aiohttp.ClientResponse) -> None:
+    """Wait a moment for the end of an answer of which everything was read that counts."""
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+        async with asyncio.timeout(_END_TIMEOUT):
+            if not await response.content.readany() or response.content.at_eof():
+                response.release()
+                return
+    response.close()  # more of it, or nothing: not worth waiting for
 
 
 def _named(error: Exception, *, answered: bool) -> tuple[Row, str]:

@@ -1,0 +1,214 @@
+"""The provider's end, against servers of a few bytes that do exactly what a story needs."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from recloser.breaker import SystemClock
+from recloser.gateway.asks import Broke, Chunk, End, Head, Send
+from recloser.gateway.runtime.deadline import Deadline
+from recloser.gateway.runtime.upstream import UpstreamCall, open_session, request_headers
+from recloser.gateway.settings import ProviderSettings, RouteSettings
+from recloser.gateway.targets import Routes
+from recloser.gateway.wires import WIRES
+
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+CLOCK = SystemClock()
+
+
+@contextlib.asynccontextmanager
+async def provider(handler: Handler) -> AsyncIterator[str]:
+    async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await handler(reader, writer)
+        writer.close()
+
+    server = await asyncio.start_server(served, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    finally:
+        server.close()
+
+
+@contextlib.asynccontextmanager
+async def calling(url: str) -> AsyncIterator[tuple[Callable[[], UpstreamCall], Send]]:
+    settings = ProviderSettings(kind="compatible", wire="openai-chat", base_url=url)
+    (target,) = Routes({"a": settings}, {"*": RouteSettings(targets=("a/m",))}, {}).targets("m") or ()
+    ask = Send(target, b'{"model":"m","messages":[]}', CLOCK.monotonic() + 5)
+    async with open_session() as session:
+        with contextlib.closing(Deadline()) as deadline:
+            yield (
+                lambda: UpstreamCall(
+                    session, WIRES["openai-chat"], CLOCK, headers=request_headers([]), query="", deadline=deadline
+                ),
+                ask,
+            )
+
+
+async def request_of(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+    return head + await reader.readexactly(length)
+
+
+def play(story: Coroutine[Any, Any, None]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(20):
+            await story
+
+    asyncio.run(bounded())
+
+
+def soon() -> float:
+    return CLOCK.monotonic() + 5
+
+
+def test_a_connection_whose_end_comes_a_little_later_is_used_again() -> None:
+    connections = []
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        while True:
+            await request_of(reader)
+            writer.write(CHUNKED + b"5\r\nhello\r\n")
+            await asyncio.wait_for(delivered.wait(), 5)
+            delivered.clear()
+            writer.write(b"0\r\n\r\n")
+
+    async def story() -> None:
+        async with provider(handler) as url, calling(url) as (call, ask):
+            for _ in range(2):
+                upstream = call()
+                assert isinstance(await upstream.send(ask), Head)
+                answer = await upstream.read(soon())
+                assert isinstance(answer, Chunk)
+                assert answer.data == b"hello"
+                ending = upstream.take_leave()
+                assert ending is not None
+                delivered.set()
+                await ending
+            assert len(connections) == 1
+
+    delivered = asyncio.Event()
+    play(story())
+
+
+def test_a_connection_that_goes_on_talking_is_closed() -> None:
+    left = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(CHUNKED + b"5\r\nhello\r\n")
+        writer.write(b"4\r\nmore\r\n")
+        await reader.read()
+        left.set()
+
+    async def story() -> None:
+        async with provider(handler) as url, calling(url) as (call, ask):
+            upstream = call()
+            await upstream.send(ask)
+            await upstream.read(soon())
+            ending = upstream.take_leave()
+            if ending is not None:
+                await ending
+            await left.wait()
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (b"", "unreachable"),
+        (b"HTTP/1.1 200", "unreachable"),
+        (b"garbage\r\n\r\n", "malformed"),
+        (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 50_000 + b"\r\n", "malformed"),
+    ],
+)
+def test_a_head_that_is_none(said: bytes, kind: str) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(said)
+        await writer.drain()
+
+    async def story() -> None:
+        async with provider(handler) as url, calling(url) as (call, ask):
+            answer = await call().send(ask)
+            assert isinstance(answer, Broke)
+            assert answer.row.kind == kind
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    "said", [CHUNKED + b"5\r\nhello\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello", CHUNKED + b"5\r\nhe"]
+)
+def test_an_answer_that_ends_too_early_is_interrupted(said: bytes) -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(said)
+        await writer.drain()
+
+    async def story() -> None:
+        async with provider(handler) as url, calling(url) as (call, ask):
+            upstream = call()
+            await upstream.send(ask)
+            answer = await upstream.read_all(soon(), 1000)
+            assert isinstance(answer, Broke)
+            assert answer.row.kind == "interrupted"
+            upstream.drop()
+
+    play(story())
+
+
+def test_a_whole_answer_up_to_its_limit() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await request_of(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
+
+    async def story() -> None:
+        async with provider(handler) as url, calling(url) as (call, ask):
+            for limit, whole in ((5, True), (4, False)):
+                upstream = call()
+                await upstream.send(ask)
+                answer = await upstream.read_all(soon(), limit)
+                assert isinstance(answer, Chunk if whole else Broke)
+                assert not whole or isinstance(await upstream.read(soon()), End)
+                upstream.drop()
+
+    play(story())
+
+
+def test_nothing_in_time_is_a_timeout_and_a_refusal_is_unreachable() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def story() -> None:
+        async with provider(handler) as url, calling(url) as (call, ask):
+            late = await call().send(ask._replace(until=CLOCK.monotonic() + 0.05))
+            assert isinstance(late, Broke)
+            assert late.row.kind == "timeout"
+        async with calling("http://127.0.0.1:1/v1") as (call, ask):
+            refused = await call().send(ask)
+            assert isinstance(refused, Broke)
+            assert refused.row.kind == "unreachable"
+
+    play(story())
+
+
+def test_credentials_and_connection_headers_of_the_client_stay_here() -> None:
+    sent = request_headers([
+        (b"authorization", b"Bearer mine"), (b"x-api-key", b"mine"), (b"cookie", b"a=b"), (b"host", b"here"),
+        (b"accept-encoding", b"br"), (b"x-recloser-profile", b"cheap"), (b"content-length", b"5"),
+        (b"anthropic-beta", b"tools"), (b"content-type", b"application/json"),
+    ])  # fmt: skip
+    assert sent == {
+        "anthropic-beta": "tools",
+        "content-type": "application/json",
+        "accept-encoding": "identity",
+    }
