@@ -103,18 +103,6 @@ def test_a_permit_that_sixteen_threads_settle_is_settled_once(breaker: CircuitBr
     assert counts_add_up(breaker)
 
 
-def test_leaving_a_with_block_settles_and_an_interrupt_is_no_verdict(breaker: CircuitBreaker) -> None:
-    with breaker.acquire():
-        pass
-    with breaker.acquire() as permit:
-        permit.ignore()
-    for left_by in (KeyboardInterrupt, GeneratorExit, SystemExit):
-        with pytest.raises(left_by), breaker.acquire():
-            raise left_by
-    s = breaker.snapshot()
-    assert (s.succeeded, s.ignored, s.cancelled, s.failed, s.failures, s.live) == (1, 1, 3, 0, 0, 0)
-
-
 # Counts
 
 

@@ -1,1 +1,16 @@
 """recloser: a circuit breaker for everything an LLM agent depends on."""
+
+from recloser.breaker import Breakers, CircuitBreaker
+from recloser.core.circuit import CircuitSettings, CircuitState
+from recloser.core.errors import CircuitOpenError
+from recloser.core.failure import Failure, FailureKind
+
+__all__ = [
+    "Breakers",
+    "CircuitBreaker",
+    "CircuitOpenError",
+    "CircuitSettings",
+    "CircuitState",
+    "Failure",
+    "FailureKind",
+]

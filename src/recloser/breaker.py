@@ -14,8 +14,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from recloser.core import circuit as machine
 from recloser.core.circuit import Circuit, CircuitSettings, CircuitState, Denied, Permit, Step
@@ -68,7 +67,7 @@ class CircuitSnapshot:
 
 
 class HeldPermit:
-    """A permit that is out: settle it exactly once. Leaving a `with` block settles it too."""
+    """A permit that is out: settle it exactly once. Only the first settlement counts."""
 
     __slots__ = ("_breaker", "_permit", "settled")
 
@@ -76,6 +75,11 @@ class HeldPermit:
         self._breaker = breaker
         self._permit = permit
         self.settled = False
+
+    @property
+    def trial(self) -> bool:
+        """Whether this is one of half-open's few permits, on whose outcome others wait."""
+        return self._permit.number > 0
 
     def succeed(self) -> None:
         """The call went well."""
@@ -92,17 +96,6 @@ class HeldPermit:
     def cancel(self) -> None:
         """The caller gave up: the permit is free again at once, and that is no verdict."""
         self._breaker._returned(self, "cancelled")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is None:
-            self.succeed()
-        else:
-            self.cancel()
 
 
 class CircuitBreaker:

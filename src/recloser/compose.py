@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from starlette.routing import Route
 
 from recloser.breaker import Breakers, SystemClock
-from recloser.config.load import address
+from recloser.config.listening import address
 from recloser.config.model import Config
 from recloser.core.events import StoreLost
-from recloser.gateway.gateway import Gateway, circuit_settings
+from recloser.gateway.gateway import Gateway
 from recloser.gateway.runtime.driver import Driver, Held
 from recloser.gateway.runtime.ingress import Door, Ingress
 from recloser.gateway.runtime.listen import lift_file_limit, listen
@@ -21,7 +21,7 @@ from recloser.gateway.runtime.prober import Prober
 from recloser.gateway.runtime.server import GatewayServer
 from recloser.gateway.runtime.upstream import open_session
 from recloser.gateway.settings import ProviderSettings, RouteSettings
-from recloser.gateway.targets import Routes
+from recloser.gateway.targets import Routes, circuit_settings
 from recloser.observe.audit import AuditLog
 from recloser.observe.hub import Hub
 from recloser.observe.metrics import Metrics
@@ -77,7 +77,9 @@ def _store(config: Config, hub: Hub) -> tuple[Store, tuple[str, ...]]:
     try:
         return open_store(config.state.url, config.base), ()
     except (OSError, sqlite3.Error) as error:
-        hub.emit(StoreLost(subject="store", seq=1, reason=f"{type(error).__name__}: {error}"))
+        hub.emit(
+            StoreLost(subject="store", seq=int(SystemClock().time() * 1000), reason=f"{type(error).__name__}: {error}")
+        )
         warning = f"the state {config.state.url} cannot be opened ({error}); circuits will not outlive this process"
         return MemoryStore(), (warning,)
 

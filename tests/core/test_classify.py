@@ -555,7 +555,8 @@ def test_every_kind_has_a_row_and_every_row_is_in_the_table() -> None:
         ([{"error": {"message": "a list"}}], "a list"),
         ({"error": {"error": {"message": "nested"}}}, "nested"),
         ("just words", "just words"),
-        ({"error": {"message": 7}}, '{"error": {"message": 7}}'),
+        ({"error": {"message": 7}}, ""),
+        ("no JSON at all", "no JSON at all"),
     ],
 )
 def test_the_message_is_the_sentence_for_people_on_one_line(body: Any, message: str) -> None:

@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,7 +15,21 @@ DAY = 86400.0
 
 
 def hint(headers: dict[str, str] | None = None, body: Any = None, text: str = "", now: float = NOW) -> float | None:
-    return retry_after(headers or {}, body, text, now)
+    return retry_after(headers or {}, body, text, now, zone=by_name)
+
+
+def by_name(name: str) -> tzinfo | None:
+    """Time zones as the system knows them."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):
+        return None
+
+
+def test_the_core_itself_knows_one_time_zone() -> None:
+    assert retry_after({}, None, "resets 2pm (UTC)", NOW) == 14400.0
+    assert retry_after({}, None, "resets 2pm (GMT)", NOW) == 14400.0
+    assert retry_after({}, None, "resets 2pm (Asia/Tokyo)", NOW) is None
 
 
 @pytest.fixture(params=["UTC", "Asia/Tokyo", "America/Los_Angeles"])

@@ -11,6 +11,7 @@ from recloser.gateway.asks import (
     Begin,
     Broke,
     Chunk,
+    ClientSide,
     End,
     Finish,
     Forward,
@@ -24,7 +25,7 @@ from recloser.gateway.asks import (
     Send,
 )
 from recloser.gateway.events import AttemptFailed, RequestFinished
-from recloser.gateway.exchange import ClientSide, Exchange
+from recloser.gateway.exchange import Exchange
 from recloser.gateway.request import Request
 from recloser.gateway.settings import GatewaySettings, ProviderSettings, RouteSettings
 from recloser.gateway.targets import Routes

@@ -71,9 +71,17 @@ class TestPlain:
 
     def test_a_request_that_is_too_large_tries_every_target_and_then_is_told(self) -> None:
         said = b'{"error":{"message":"maximum context length is 8192 tokens","code":"context_length_exceeded"}}'
-        talk = Conversation().fails(400, said).fails(503)
+        talk = Conversation().fails(413).fails(400, said)
         assert talk.asked == ["a/m", "b/m"]
         assert (talk.reply.status, talk.reply.body) == (400, said)
+
+    def test_where_one_is_too_small_and_another_is_down_the_client_may_try_again(self) -> None:
+        assert Conversation().fails(413).fails(529).reply.status == 503
+
+    def test_an_error_whose_words_never_came_is_told_in_ours(self) -> None:
+        talk = Conversation().answers(400, JSON).breaks()
+        assert talk.reply.status == 400
+        assert error_of(talk.reply)["type"] == "invalid_request_error"
 
     def test_the_provider_s_refusal_of_our_key_is_not_the_client_s(self) -> None:
         said = b'{"error":{"message":"Incorrect API key provided: sk-abc","code":"invalid_api_key"}}'
@@ -293,6 +301,22 @@ class TestCircuits:
             assert (snapshot.cancelled, snapshot.failed, snapshot.succeeded, snapshot.live) == (1, 0, 0, 0)
             assert talk.account.outcome == "cancelled"
 
+    def test_content_wins_the_trial_of_account_and_endpoint_and_its_end_that_of_the_model(self) -> None:
+        """Else one long answer would keep everybody from a provider that is well again."""
+        clock = ManualClock(start=1000.0)
+        breakers = Breakers(CircuitSettings(jitter=0.0), clock=clock)
+        for name in ("account/a", "endpoint/a", "model/a/m"):
+            breakers[name].force_open(5.0)
+        clock.advance(5.0)
+        talk = Conversation(STREAMING, clock=clock, breakers=breakers, targets=["a/m"]).answers().says(ROLE + HELLO)
+        assert breakers["account/a"].state is CircuitState.CLOSED
+        assert breakers["endpoint/a"].state is CircuitState.CLOSED
+        assert breakers["model/a/m"].state is CircuitState.HALF_OPEN
+        talk.breaks(INTERRUPTED)
+        after = breakers.snapshot().circuits
+        assert after["model/a/m"].state is CircuitState.OPEN
+        assert after["endpoint/a"].failures == 0
+
 
 class TestHolding:
     def test_a_request_waits_for_the_first_target_that_reopens(self) -> None:
@@ -311,6 +335,17 @@ class TestHolding:
             talk.wakes(after=pauses[-1])
         assert pauses[:7] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0]
         assert len(pauses) < 20
+
+    def test_a_limit_of_no_time_at_all_is_waited_out_too(self) -> None:
+        talk = Conversation(gateway=HOLDING, targets=["a/m"]).fails(429, headers={"retry-after": "0"})
+        assert talk.ask == Hold(1000.1)
+        talk.wakes(after=0.1).answers(200, JSON).says(ANSWER)
+        assert talk.reply.body == ANSWER
+
+    def test_a_target_that_is_too_small_is_not_asked_again_after_the_wait(self) -> None:
+        talk = Conversation(gateway=HOLDING).fails(413).fails(429, headers={"retry-after": "7"})
+        talk.wakes(after=7.0).answers(200, JSON).says(ANSWER)
+        assert talk.asked == ["a/m", "b/m", "b/m"]
 
     def test_nobody_waits_for_longer_than_allowed(self) -> None:
         talk = Conversation(gateway=HOLDING, targets=["a/m"]).fails(429, headers={"retry-after": "61"})

@@ -55,6 +55,13 @@ def test_what_is_let_through_always_ends_at_a_boundary(
     assert piece == b"" or piece.endswith((b"\n\n", b"\n\r\n", b"\r\r"))
 
 
+def test_a_large_event_in_small_pieces_is_looked_at_once() -> None:
+    splitter = sse.Splitter()
+    piece, count = b"x" * 1024, 12 * 1024
+    assert all(splitter.feed(piece) == b"" for _ in range(count))
+    assert splitter.feed(b"\n\n") == piece * count + b"\n\n"
+
+
 def test_the_end_completes_an_event_that_lacks_its_blank_line() -> None:
     splitter = sse.Splitter()
     assert splitter.feed(b"data: 1\n\ndata: [DONE]\n") == b"data: 1\n\n"

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from recloser.core.classify import AUTH
 from recloser.core.route import CircuitPath
 from recloser.core.units import Secret
 from recloser.gateway.settings import ProviderSettings, RouteSettings
@@ -97,6 +98,16 @@ def test_how_a_key_is_carried() -> None:
     one, other = made.targets("m") or ()
     assert one.endpoint.headers == {"x-api-key": "k", "x-org": "o"}
     assert other.endpoint.headers == {"authorization": "Bearer k"}
+
+
+def test_no_key_stands_in_a_repr() -> None:
+    settings = provider(api_key=Secret("k-123", "env:KEY"), headers={"x-org": Secret("o-456", "env:ORG")})
+    (target,) = routes({"a": settings}, _star=["a/{model}"]).targets("m") or ()
+    assert target.endpoint.headers == {"authorization": "Bearer k-123", "x-org": "o-456"}
+    assert "k-123" not in repr((target, settings))
+    assert "o-456" not in repr((target, settings))
+    failure = AUTH.failure(message="no such key: k-123 of o-456")
+    assert target.endpoint.without_secrets(failure).message == "no such key: [key] of [key]"
 
 
 def test_names_from_outside_are_not_remembered_without_bound() -> None:

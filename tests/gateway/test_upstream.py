@@ -126,7 +126,7 @@ def test_a_connection_that_goes_on_talking_is_closed() -> None:
         (b"", "unreachable"),
         (b"HTTP/1.1 200", "unreachable"),
         (b"garbage\r\n\r\n", "malformed"),
-        (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 50_000 + b"\r\n", "malformed"),
+        (b"HTTP/1.1 200 OK\r\n" + b"x: " + b"y" * 100_000 + b"\r\n" + b"\r\n", "malformed"),
     ],
 )
 def test_a_head_that_is_none(said: bytes, kind: str) -> None:
@@ -145,7 +145,12 @@ def test_a_head_that_is_none(said: bytes, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [CHUNKED + b"5\r\nhello\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello", CHUNKED + b"5\r\nhe"]
+    "said",
+    [
+        CHUNKED + b"5\r\nhello\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhello",
+        CHUNKED + b"5\r\nhe",
+    ],
 )
 def test_an_answer_that_ends_too_early_is_interrupted(said: bytes) -> None:
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -160,6 +165,31 @@ def test_an_answer_that_ends_too_early_is_interrupted(said: bytes) -> None:
             answer = await upstream.read_all(soon(), 1000)
             assert isinstance(answer, Broke)
             assert answer.row.kind == "interrupted"
+            upstream.drop()
+
+    play(story())
+
+
+def test_framing_that_breaks_in_the_middle_is_noticed_at_once() -> None:
+    """aiohttp tells nobody who reads: without our ear the read would wait for its whole time."""
+    read = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(CHUNKED + b"5\r\nhello\r\n")
+        await read.wait()
+        writer.write(b"no length\r\n")
+        await reader.read()
+
+    async def story() -> None:
+        async with provider(handler) as url, calling(url) as (call, ask):
+            upstream = call()
+            await upstream.send(ask)
+            assert isinstance(await upstream.read(soon()), Chunk)
+            read.set()
+            broke = await upstream.read(CLOCK.monotonic() + 3600)
+            assert isinstance(broke, Broke)
+            assert broke.row.kind == "interrupted"
             upstream.drop()
 
     play(story())
@@ -199,6 +229,11 @@ def test_nothing_in_time_is_a_timeout_and_a_refusal_is_unreachable() -> None:
             assert refused.row.kind == "unreachable"
 
     play(story())
+
+
+def test_a_header_that_comes_twice_is_sent_on_as_one() -> None:
+    twice = [(b"anthropic-beta", b"tools"), (b"anthropic-beta", "é".encode())]
+    assert request_headers(twice)["anthropic-beta"] == "tools, é"
 
 
 def test_credentials_and_connection_headers_of_the_client_stay_here() -> None:

@@ -7,7 +7,7 @@ import sys
 import uvloop
 
 from recloser.cli import exit_codes
-from recloser.config.load import address
+from recloser.config.listening import address
 from recloser.simulate import faults, provider
 
 

@@ -14,7 +14,8 @@ from recloser.cli.screen import Screen
 from recloser.compose import RunningGateway, serve
 from recloser.config import BadConfigError, Config, Problem
 from recloser.config.discover import Discovery, Found, discover
-from recloser.config.load import find, load, wrong_listen
+from recloser.config.listening import wrong_listen
+from recloser.config.load import find, load
 
 _MOST_ROUTES = 12
 

@@ -9,6 +9,7 @@ from recloser.config.listening import wrong_listen
 from recloser.config.model import Config
 from recloser.config.problems import Key, Problem, dotted, nearest
 from recloser.core.errors import ConfigError
+from recloser.core.units import Secret
 from recloser.gateway.providers import ProviderKind, provider_kinds
 from recloser.gateway.settings import ProviderSettings, RouteSettings
 from recloser.gateway.wires import WIRES
@@ -146,8 +147,9 @@ def _is_http(url: str) -> bool:
     return reachable and parts.scheme in ("http", "https") and url.isprintable() and " " not in url
 
 
-def _wrong_headers(headers: Mapping[str, str]) -> Iterator[str]:
-    for name, value in headers.items():
+def _wrong_headers(headers: Mapping[str, str | Secret]) -> Iterator[str]:
+    for name, given in headers.items():
+        value = given.reveal() if isinstance(given, Secret) else given
         if not _HEADER_NAME.fullmatch(name):
             yield f"{name!r} is no name of a header"
         if not (value.isascii() and value.isprintable()):

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from recloser.config.checks import contradictions
-from recloser.config.listening import address, is_loopback, wrong_listen
 from recloser.config.model import Config, StateSettings
 from recloser.config.problems import BadConfigError, Key, Problem, line_numbers
 from recloser.config.values import Reader
 from recloser.core.circuit import CircuitSettings
 from recloser.gateway.settings import GatewaySettings, ProviderSettings, RouteSettings
 
-__all__ = ["FILE_NAME", "address", "find", "is_loopback", "load", "load_nearby", "read", "wrong_listen"]
+__all__ = ["FILE_NAME", "find", "load", "load_nearby", "read"]
 
 FILE_NAME = "recloser.toml"
 _SECTIONS = ("gateway", "state", "circuit", "providers", "routes", "profiles")

@@ -16,6 +16,7 @@ from recloser.core.duration import parse_duration
 from recloser.core.errors import ConfigError
 from recloser.core.units import Secret, Unit
 
+_REFERENCES = ("env:", "file:", "cmd:")
 S = TypeVar("S")
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _MAY_BE_ZERO = frozenset({"max_hold", "drain"})
@@ -108,7 +109,19 @@ class Reader:
             return self._secret(value)
         if get_origin(hint) is tuple and get_args(hint)[0] is Secret:
             return self._secrets(_converted(tuple[str, ...], value), key)
+        if hint == Mapping[str, str | Secret]:
+            return self._headers(_converted(Mapping[str, str], value), key)
         return _converted(hint, value)
+
+    def _headers(self, headers: Mapping[str, str], key: Key) -> dict[str, str | Secret]:
+        """Headers; a value that is a reference stands for the secret behind it."""
+        read: dict[str, str | Secret] = {}
+        for name, value in headers.items():
+            try:
+                read[name] = self._secret(value) if value.startswith(_REFERENCES) else value
+            except ValueError as error:
+                self.wrong((*key, name), str(error))
+        return read
 
     def _secrets(self, references: Iterable[str], key: Key) -> tuple[Secret, ...]:
         secrets = []

@@ -240,7 +240,12 @@ def error_types(body: Any) -> frozenset[str]:
 
 
 def _message(body: Any, text: str) -> str:
-    """The sentence of an error body, for people; short, on one line."""
+    """The sentence of an error body, for people; short, on one line. JSON without one says nothing."""
+    said = _sentence(body) if body is not None else text
+    return " ".join(said[: _MESSAGE_LIMIT * 4].split())[:_MESSAGE_LIMIT]
+
+
+def _sentence(body: Any) -> str:
     here = body
     for _ in range(4):
         if isinstance(here, list) and here:
@@ -248,12 +253,9 @@ def _message(body: Any, text: str) -> str:
         if not isinstance(here, Mapping):
             break
         if isinstance(here.get("message"), str):
-            text = here["message"]
-            break
+            return str(here["message"])
         here = here.get("error", here.get("detail"))
-    if isinstance(here, str):
-        text = here
-    return " ".join(text[: _MESSAGE_LIMIT * 4].split())[:_MESSAGE_LIMIT]
+    return here if isinstance(here, str) else ""
 
 
 def _timed(failure: Failure, headers: Mapping[str, str], body: Any, text: str, model: str, wall_now: float) -> Failure:

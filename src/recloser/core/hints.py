@@ -7,14 +7,14 @@ words of the message. A hint over 8 days counts as 8 days; one that is negative,
 
 import math
 import re
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta, tzinfo
 from email.utils import parsedate_to_datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from recloser.core.duration import WORDS, parse_duration
 
+Zone = Callable[[str], tzinfo | None]
 LONGEST_HINT = 8 * 86400.0
 _ABSURD = 366 * 86400.0
 _BODY_TIMES = ("resetsAt", "resets_at", "reset_at", "resetAt")
@@ -29,10 +29,18 @@ _RESETS_AT = re.compile(
 _REGAIN_ACCESS = re.compile(r"regain access on (\d{4}-\d{2}-\d{2}) at (\d{2}:\d{2}) UTC", re.IGNORECASE)
 
 
-def retry_after(headers: Mapping[str, str], body: Any, text: str, wall_now: float) -> float | None:
+def utc_only(name: str) -> tzinfo | None:
+    """The one time zone whose rules need no data."""
+    return UTC if name.upper() in ("UTC", "GMT", "Z", "ETC/UTC") else None
+
+
+def retry_after(
+    headers: Mapping[str, str], body: Any, text: str, wall_now: float, zone: Zone = utc_only
+) -> float | None:
     """Seconds until the server wants to be asked again, or None if it did not say.
 
-    `headers` has lower-case names, `body` is the decoded JSON (or None), `wall_now` is Unix time.
+    `headers` has lower-case names, `body` is the decoded JSON (or None), `wall_now` is Unix time; `zone` gives the time
+    zone of a name, or None: what it does not know makes a hint unreadable.
     """
     if "retry-after" in headers:
         told = _sane(_retry_after_header(headers["retry-after"], wall_now))
@@ -41,7 +49,7 @@ def retry_after(headers: Mapping[str, str], body: Any, text: str, wall_now: floa
     for candidates in (
         _header_hints(headers, wall_now),
         _body_hints(body, wall_now),
-        _text_hints(text, wall_now),
+        _text_hints(text, wall_now, zone),
     ):
         usable = [seconds for seconds in map(_sane, candidates) if seconds is not None]
         if usable:
@@ -136,24 +144,26 @@ def _mappings(value: Any, depth: int) -> Iterator[Mapping[str, Any]]:
             yield from _mappings(inner, depth - 1)
 
 
-def _text_hints(text: str, wall_now: float) -> Iterator[float | None]:
+def _text_hints(text: str, wall_now: float, zone: Zone) -> Iterator[float | None]:
     text = text[:4096]
     for match in _TRY_AGAIN.finditer(text):
         yield _duration(match[1].replace(",", " ").replace(" and ", " "))
     for match in _RESETS_AT.finditer(text):
-        yield _until_clock_time(match, wall_now)
+        yield _until_clock_time(match, wall_now, zone)
     for match in _REGAIN_ACCESS.finditer(text):
         yield _until(f"{match[1]}T{match[2]}Z", wall_now)
 
 
-def _until_clock_time(match: re.Match[str], wall_now: float) -> float | None:
+def _until_clock_time(match: re.Match[str], wall_now: float, zone: Zone) -> float | None:
     """Seconds until the next `2pm (UTC)`; without a named zone, UTC."""
+    where = zone(match[4]) if match[4] else UTC
+    if where is None:
+        return None
     hour, minute = int(match[1]) % 12 + (12 if match[3].lower() == "pm" else 0), int(match[2] or 0)
     try:
-        zone = ZoneInfo(match[4]) if match[4] else UTC
-        now = datetime.fromtimestamp(wall_now, zone)
+        now = datetime.fromtimestamp(wall_now, where)
         moment = now.replace(hour=hour, minute=minute, second=0, microsecond=0)
-    except (ValueError, KeyError, OSError, OverflowError):
+    except (ValueError, OSError, OverflowError):
         return None
     if moment <= now:
         moment = (moment + timedelta(days=1)).replace(hour=hour, minute=minute)

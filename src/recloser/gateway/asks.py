@@ -1,9 +1,10 @@
 """What an exchange asks of the world, and what it is answered.
 
-Every answer says what time it is; that is how an exchange knows, for it has no clock.
+Every answer says what time it is; that is how an exchange knows.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from recloser.core.classify import Row
@@ -98,6 +99,14 @@ class Now(NamedTuple):
 
 Ask = Send | Read | ReadAll | Hold | Begin | Forward | Finish | Reply
 Reading = Head | Chunk | End | Broke | Now
+
+
+@dataclass(slots=True)
+class ClientSide:
+    """What the client has seen so far. Whoever sends a keep-alive sets `begun` as well."""
+
+    begun: bool = False
+    """Whether its stream has begun: from then on an error is an event of it."""
 
 
 class GatewayStops(Exception):  # noqa: N818 - not an error of the exchange, but word that its time is over

@@ -15,10 +15,9 @@ from recloser.gateway.asks import Ask, Begin, Broke, Chunk, Finish, Forward, Hea
 from recloser.gateway.request import Request
 from recloser.gateway.splice import with_model
 from recloser.gateway.targets import Target
-from recloser.gateway.wires.wire import Answer, Ending, Watch, decode_error
+from recloser.gateway.wires.wire import LARGEST_ERROR, Answer, Ending, Watch, decode_error
 
-LARGEST_ANSWER = 256 * 2**20
-LARGEST_ERROR = 2**20
+LARGEST_ANSWER = 64 * 2**20
 ERROR_TIMEOUT = 10.0
 """How long the body of an error answer may take."""
 LARGEST_PRELUDE = 2**20
@@ -60,7 +59,17 @@ class Verbatim:
 class Delivery:
     """One call to one target. `run` gives None if its answer was delivered whole, else what went wrong."""
 
-    __slots__ = ("_headers", "_line", "_request", "_target", "_wall_clock", "_wire", "content_at", "verbatim")
+    __slots__ = (
+        "_content_came",
+        "_headers",
+        "_line",
+        "_request",
+        "_target",
+        "_wall_clock",
+        "_wire",
+        "content_at",
+        "verbatim",
+    )
 
     def __init__(
         self,
@@ -69,6 +78,7 @@ class Delivery:
         line: Line,
         *,
         headers: Callable[[Mapping[str, str]], Mapping[str, str]],
+        content_came: Callable[[], None],
         wall_clock: Callable[[], float],
     ) -> None:
         self._request = request
@@ -76,6 +86,7 @@ class Delivery:
         self._target = target
         self._line = line
         self._headers = headers
+        self._content_came = content_came
         self._wall_clock = wall_clock
         self.content_at: float | None = None
         """When content was sent to the client: from then on it cannot be given another answer."""
@@ -108,13 +119,14 @@ class Delivery:
         head = yield from self._send(first_token_by)
         if not isinstance(head, Head):
             return head
-        if head.status != 200 or not head.headers.get("content-type", "").startswith(sse.MEDIA_TYPE):
+        if head.status != 200 or not _is_stream(head):
             return (yield from self._error_answer(head, first_token_by))
         watch = self._wire.watch()
         prelude = yield from self._until_content(watch, first_token_by)
         if not isinstance(prelude, bytes):
             return prelude
         self.content_at = self._line.now
+        self._content_came()
         yield from self._line.ask(Begin(self._headers(head.headers)))
         return (yield from self._pass_through(watch, prelude, started + timeouts.stream_timeout))
 
@@ -188,7 +200,8 @@ class Delivery:
         if head.status == 200:
             fault = self._fault_of(self._wire.judge(data))
             return fault or MALFORMED.failure(status=200, message="a plain answer to a streaming request")
-        self.verbatim = Verbatim(head.status, head.headers, data)
+        if data:
+            self.verbatim = Verbatim(head.status, head.headers, data)
         decoded, text = decode_error(data)
         return classify_answer(
             head.status, head.headers, decoded, text, model=self._target.model, wall_now=self._wall_clock()
@@ -208,6 +221,12 @@ class Delivery:
     def _named(self, fault: Answer) -> Failure:
         """The failure that a stream's fault amounts to."""
         return self._fault_of(fault) or MALFORMED.failure()
+
+
+def _is_stream(head: Head) -> bool:
+    """Whether an answer says that it is a stream, or does not say what it is."""
+    media_type = head.headers.get("content-type", sse.MEDIA_TYPE).partition(";")[0]
+    return media_type.strip().lower() == sse.MEDIA_TYPE
 
 
 def _broken(broke: Broke) -> Failure:

@@ -1,8 +1,8 @@
 """One client request, from its first byte to its last, as a state machine.
 
-`Exchange.run` is a generator: it yields what it wants done (`asks.py`) and is sent what came of it. It has no clock and
-no I/O, so that failover reads from top to bottom and is tested as a conversation. `runtime/driver.py` performs what it
-asks.
+`Exchange.run` is a generator: it yields what it wants done (`asks.py`) and is sent what came of it. It does no I/O and
+learns the time from what it is sent, so that failover reads from top to bottom and is tested as a conversation; only
+the circuits that it asks have a clock of their own. `runtime/driver.py` performs what it asks.
 
 Before the first content (or the first keep-alive) nothing has been sent to the client, and every failure is invisible:
 the next target is asked. After it, a failure ends in the wire's own error event.
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from recloser.breaker import Breakers
 from recloser.core.backoff import backoff
 from recloser.core.errors import CircuitOpenError
-from recloser.core.failure import LIMITS, REFUSALS, Failure, FailureKind, Then
+from recloser.core.failure import LIMITS, REFUSALS, Effect, Failure, FailureKind, Then
 from recloser.core.route import Choice, choose
-from recloser.gateway.asks import Finish, Forward, GatewayStops, Hold, Reply
+from recloser.gateway.asks import ClientSide, Finish, Forward, GatewayStops, Hold, Reply
 from recloser.gateway.delivery import Conversation, Delivery, Line, Verbatim
 from recloser.gateway.events import AttemptFailed, RequestFinished
 from recloser.gateway.request import Request
@@ -40,20 +40,12 @@ LONGEST_PAUSE = 5.0
 
 
 @dataclass(slots=True)
-class ClientSide:
-    """What the client has seen so far. Whoever sends a keep-alive sets `begun` as well."""
-
-    begun: bool = False
-
-
-@dataclass(slots=True)
 class _Account:
     """What there is to tell about an exchange."""
 
     started: float
     attempts: int = 0
     held: float = 0.0
-    holds: int = 0
     content_at: float | None = None
     target: Target | None = None
     status: int | None = None
@@ -112,11 +104,11 @@ class Exchange:
                     yield from self._give_up(choice)
                     return
                 continue
-            self._tried.add(choice.target)
             try:
                 permit = PathPermit.acquire(self._breakers, choice.target.path)
             except CircuitOpenError:
                 continue  # the circuit changed between asking and taking
+            self._tried.add(choice.target)
             if (yield from self._attempt(choice.target, permit)):
                 return
 
@@ -129,18 +121,23 @@ class Exchange:
     def _hold(self, choice: Choice[Target]) -> Conversation[bool]:
         """Wait for the first target that reopens. False if that is too far away, or this attempt has waited enough."""
         now, started = self._line.now, self._account.started
-        if choice.earliest is None or now + choice.earliest > started + self._settings.max_hold:
+        # A limit whose time is over already is none that the circuit could tell of.
+        earliest = choice.earliest if choice.earliest is not None or not self._was_limited() else 0.0
+        if earliest is None or now + earliest > started + self._settings.max_hold:
             return False
         attempt_ends = started + self._settings.hold_attempt
         if now >= attempt_ends:
             return False
         # A server that says "at once" again and again must not be asked without pause.
-        pause = backoff(SHORTEST_PAUSE, 2.0, LONGEST_PAUSE, self._account.holds)
-        yield from self._line.ask(Hold(min(now + max(choice.earliest, pause), attempt_ends)))
-        self._account.holds += 1
+        pause = backoff(SHORTEST_PAUSE, 2.0, LONGEST_PAUSE, max(0, self._account.attempts - 1))
+        yield from self._line.ask(Hold(min(now + max(earliest, pause), attempt_ends)))
         self._account.held += self._line.now - now
-        self._tried.clear()
+        # What time cures may be asked again; what is too small for this request stays so.
+        self._tried = {f.target for f in self._account.failed if f.failure.then is Then.LARGER_TARGET}
         return True
+
+    def _was_limited(self) -> bool:
+        return any(f.failure.kind in LIMITS and f.failure.effect is Effect.OPENS for f in self._account.failed)
 
     def _attempt(self, target: Target, permit: PathPermit) -> Conversation[bool]:
         """Ask one target. True if the client has its answer, or its error."""
@@ -153,6 +150,7 @@ class Exchange:
             target,
             self._line,
             headers=lambda upstream: passed_on(upstream) | self._own_headers(target),
+            content_came=permit.content_came,
             wall_clock=self._wall_clock,
         )
         try:
@@ -186,7 +184,8 @@ class Exchange:
 
     def _give_up(self, choice: Choice[Target]) -> Conversation[None]:
         """No target is left, and none may be waited for."""
-        told = next((f for f in self._account.failed if self._may_be_told(f.failure)), None)
+        failed = self._account.failed
+        told = failed[-1] if failed and all(self._may_be_told(f.failure) for f in failed) else None
         if told is not None:
             yield from self._pass_on(told.target, told.failure)
             return

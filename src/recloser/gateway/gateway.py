@@ -2,11 +2,9 @@
 
 import itertools
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from recloser.breaker import Breakers, SystemClock
-from recloser.core.circuit import CircuitSettings
 from recloser.gateway.settings import GatewaySettings
 from recloser.gateway.targets import Routes
 from recloser.ports import Clock, Emit
@@ -36,13 +34,3 @@ class Gateway:
             for _, targets in self.routes.listed()
             for target in targets
         )
-
-
-def circuit_settings(routes: Routes, default: CircuitSettings) -> Callable[[str], CircuitSettings]:
-    """What the circuit of a name is judged by: the settings of its provider, or of the first one with that account."""
-    own: dict[str, CircuitSettings] = {}
-    for name, endpoints in routes.endpoints.items():
-        settings = endpoints[0].settings.circuit
-        own.setdefault(f"account/{endpoints[0].account}", settings)
-        own[f"endpoint/{name}"] = own[f"model/{name}"] = settings
-    return lambda name: own.get("/".join(name.split("/", 2)[:2]), default)

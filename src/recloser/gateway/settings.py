@@ -52,8 +52,8 @@ class ProviderSettings:
     """Base URLs by region; the first is home."""
     account: str | None = None
     """Whose quota this is; entries with the same secret reference share one anyway."""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """Sent along with every request."""
+    headers: Mapping[str, str | Secret] = field(default_factory=dict)
+    """Sent along with every request. A value may be a reference to a secret."""
     connect_timeout: Duration = 2.0
     """For name, connection and TLS together. This and the following are per attempt."""
     first_token_timeout: Duration = 60.0

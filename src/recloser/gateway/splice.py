@@ -4,7 +4,7 @@ import re
 
 import msgspec
 
-_KEY = re.compile(rb'\s*[{,]\s*("(?:[^"\\]|\\.){0,200}")\s*:\s*')
+_KEY = re.compile(rb'\s*[{,]\s*("[^"\\]*(?:\\.[^"\\]*)*")\s*:\s*')
 
 _decode_parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 

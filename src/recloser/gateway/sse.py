@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 MEDIA_TYPE = "text/event-stream"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 LARGEST_EVENT = 16 * 2**20
 _BOUNDARY = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 
@@ -16,31 +17,52 @@ class EventTooLargeError(ValueError):
 
 
 class Splitter:
-    """Cuts a byte stream after its last whole event."""
+    """Cuts a byte stream after its last whole event. Each byte is looked at once, however long an event takes."""
 
-    __slots__ = ("_rest",)
+    __slots__ = ("_pieces", "_size", "_tail")
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._tail = b""
+        """The last bytes of what has come, in which a boundary may have begun."""
 
     def feed(self, chunk: bytes) -> bytes:
         """Take a chunk; give the whole events there are so far. EventTooLargeError if an event never ends."""
-        data = self._rest + chunk if self._rest else chunk
-        end = data.rfind(b"\n\n") + 2
-        if b"\r" in chunk or end == 1:
-            end = max(end, data.rfind(b"\n\r\n") + 3 if b"\n\r\n" in data else 0, data.rfind(b"\r\r") + 2)
-        if end <= 1:
-            whole, self._rest = b"", data
-        else:
-            whole, self._rest = data[:end], data[end:]
-        if len(self._rest) > LARGEST_EVENT:
-            raise EventTooLargeError(f"an event of more than {LARGEST_EVENT} bytes")
+        tail = self._tail
+        end = _last_boundary(tail + chunk) - len(tail)
+        if end <= 0:
+            self._keep(chunk)
+            self._tail = (tail + chunk)[-3:]
+            return b""
+        whole = b"".join((*self._pieces, chunk[:end])) if self._pieces else chunk[:end]
+        self._pieces.clear()
+        self._size = 0
+        self._keep(chunk[end:])
+        self._tail = chunk[end:][-3:]
         return whole
 
     def end(self) -> bytes:
         """What is left at the end of the stream, completed to a whole event; the stream's owner judges it."""
-        rest, self._rest = self._rest.strip(b"\r\n"), b""
+        rest = b"".join(self._pieces).strip(b"\r\n")
+        self._pieces.clear()
         return rest + b"\n\n" if rest else b""
+
+    def _keep(self, rest: bytes) -> None:
+        if rest:
+            self._pieces.append(rest)
+            self._size += len(rest)
+            if self._size > LARGEST_EVENT:
+                raise EventTooLargeError(f"an event of more than {LARGEST_EVENT} bytes")
+
+
+def _last_boundary(data: bytes) -> int:
+    """Where the last whole event ends, or a number below 1."""
+    end = data.rfind(b"\n\n") + 2
+    if b"\r" in data:
+        crlf, cr = data.rfind(b"\n\r\n"), data.rfind(b"\r\r")
+        end = max(end, crlf + 3 if crlf >= 0 else 0, cr + 2 if cr >= 0 else 0)
+    return end if end > 1 else 0
 
 
 def parse(whole: bytes) -> Iterator[tuple[bytes, bytes, int]]:
@@ -62,7 +84,7 @@ def _fields(block: bytes) -> tuple[bytes, bytes]:
     if block.startswith(b"data: ") and block.find(b"\n") < 0 and block.find(b"\r") < 0:
         return b"", block[6:]  # by far the most frequent
     name, data = b"", b""
-    for line in block.splitlines():
+    for line in block.removeprefix(_BYTE_ORDER_MARK).splitlines():
         if line.startswith(b"data:"):
             value = line[6:] if line[5:6] == b" " else line[5:]
             data = data + b"\n" + value if data else value

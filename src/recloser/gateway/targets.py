@@ -1,13 +1,15 @@
 """Targets: a model at an endpoint of a provider. And routes: which targets a request's model name leads to."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from recloser.breaker import Breakers, HeldPermit
-from recloser.core.failure import Failure, FailureKind, Scope
+from recloser.core.circuit import CircuitSettings
+from recloser.core.failure import Failure, Scope
 from recloser.core.route import CircuitPath, circuit_path
+from recloser.core.units import Secret
 from recloser.gateway.providers import provider_kinds
 from recloser.gateway.settings import ProviderSettings, RouteSettings
 
@@ -21,15 +23,16 @@ class Endpoint:
     account: str
     urls: Mapping[str, str]
     """Base URL by wire."""
-    headers: Mapping[str, str]
-    settings: ProviderSettings
+    headers: Mapping[str, str] = field(repr=False)
+    settings: ProviderSettings = field(repr=False)
 
     def without_secrets(self, failure: Failure) -> Failure:
         """The failure, fit to be written down: some providers repeat the key that they refuse."""
-        key = self.settings.api_key
-        if key is None or key.reveal() not in failure.message:
-            return failure
-        return failure.saying(failure.message.replace(key.reveal(), "[key]"))
+        message = failure.message
+        for secret in (self.settings.api_key, *self.settings.headers.values()):
+            if isinstance(secret, Secret):
+                message = message.replace(secret.reveal(), "[key]")
+        return failure if message == failure.message else failure.saying(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,15 @@ class PathPermit:
         """A permit of the whole path; CircuitOpenError if one circuit refuses."""
         return cls(breakers.acquire_all(path))
 
+    def content_came(self) -> None:
+        """Content proves the account and the endpoint: a trial of theirs is won, and others need not wait for the end.
+
+        What was no trial is settled at the end of the stream, as is the model, which may still break off.
+        """
+        for permit in self._held[:-1]:
+            if permit.trial:
+                permit.succeed()
+
     def succeed(self) -> None:
         """All of them did their part."""
         for permit in self._held:
@@ -69,9 +81,7 @@ class PathPermit:
     def fail(self, failure: Failure) -> None:
         """Charge the circuit that the failure proves broken; it says nothing about the others."""
         for scope, permit in zip((Scope.ACCOUNT, Scope.ENDPOINT, Scope.MODEL), self._held, strict=True):
-            if failure.kind is FailureKind.CANCELLED:
-                permit.cancel()
-            elif scope is failure.scope:
+            if scope is failure.scope:
                 permit.fail(failure)
             else:
                 permit.ignore()
@@ -88,7 +98,7 @@ def endpoints(name: str, provider: ProviderSettings, account: str) -> tuple[Endp
     key = provider.api_key
     headers = {
         **(kind.auth_headers(key.reveal()) if key else {}),
-        **{k.lower(): v for k, v in provider.headers.items()},
+        **_revealed(provider.headers),
     }
     wire = provider.wire or next(iter(kind.wires), None)
 
@@ -100,6 +110,10 @@ def endpoints(name: str, provider: ProviderSettings, account: str) -> tuple[Endp
 
     places: Iterable[tuple[str | None, str | None]] = provider.regions.items() or [(None, provider.base_url)]
     return tuple(Endpoint(name, region, account, urls(base), headers, provider) for region, base in places)
+
+
+def _revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:
+    return {name.lower(): v.reveal() if isinstance(v, Secret) else v for name, v in headers.items()}
 
 
 def _wires_at(base_url: str, wire: str, spoken: Mapping[str, str]) -> Mapping[str, str]:
@@ -157,3 +171,13 @@ class Routes:
         provider, _, name = entry.partition("/")
         name = name.replace("{model}", model)
         return [Target(e, name, circuit_path(e.provider, e.region, name, e.account)) for e in self.endpoints[provider]]
+
+
+def circuit_settings(routes: Routes, default: CircuitSettings) -> Callable[[str], CircuitSettings]:
+    """What the circuit of a name is judged by: the settings of its provider, or of the first one with that account."""
+    own: dict[str, CircuitSettings] = {}
+    for name, endpoints in routes.endpoints.items():
+        settings = endpoints[0].settings.circuit
+        own.setdefault(f"account/{endpoints[0].account}", settings)
+        own[f"endpoint/{name}"] = own[f"model/{name}"] = settings
+    return lambda name: own.get("/".join(name.split("/", 2)[:2]), default)

@@ -1,5 +1,6 @@
 """What a client is told: in headers about an answer, and in words when there is none."""
 
+import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -47,7 +48,7 @@ def in_a_header(name: str) -> str:
 def when_to_come_back(retry_after: float, longest: float, wall_now: float) -> dict[str, str]:
     """`retry-after`, never longer than agents bear, and the full time beside it."""
     moment = datetime.fromtimestamp(wall_now + retry_after, UTC).isoformat(timespec="seconds")
-    seconds = max(1, round(min(retry_after, longest)))
+    seconds = max(1, math.ceil(min(retry_after, longest)))
     return {"retry-after": str(seconds), "x-recloser-reset": moment.replace("+00:00", "Z")}
 
 

@@ -79,6 +79,10 @@ def _finished(facts: Facts) -> str:
     return f"{facts['model']} was not answered: {facts['outcome']} after {took}{tries}{held}{status}"
 
 
+def _forgotten(facts: Facts) -> str:
+    return f"{facts['subject']} was forgotten although {facts['state']}: there are too many circuits"
+
+
 def _dropped(facts: Facts) -> str:
     return f"{facts['count']} events were dropped: the disk refused them for too long"
 
@@ -94,6 +98,9 @@ _WORDS: Mapping[str, Callable[[Facts], str]] = {
     "circuit_closed": _closed,
     "circuit_forced": _forced,
     "permit_expired": _expired,
+    "circuit_forgotten": lambda facts: (
+        f"{facts['subject']} was forgotten, {facts['state']}: there are too many circuits"
+    ),
     "store_lost": _lost,
     "store_regained": _regained,
     "attempt_failed": _failed,

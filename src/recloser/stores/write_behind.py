@@ -26,7 +26,7 @@ class WriteBehind:
         self._changed = threading.Condition()
         self._closing = False
         self._lost = False
-        self._seq = 0
+        self._seq = int(clock.time() * 1000)  # goes on over restarts
         self._thread = threading.Thread(target=self._run, name="recloser-store", daemon=True)
         self._thread.start()
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Self
 
-from recloser.gateway.exchange import ClientSide
+from recloser.gateway.asks import ClientSide
 from recloser.gateway.runtime.deadline import Deadline
 
 Message = MutableMapping[str, Any]
@@ -43,21 +43,22 @@ class ClientConnection:
         self._loop = asyncio.get_running_loop()
         self._last_sent = self._loop.time()
         self._sending = False
-        self._timers: list[asyncio.TimerHandle] = []
-        self._helpers: set[asyncio.Task[None]] = set()
+        self._watch_timer: asyncio.TimerHandle | None = None
+        self._alive_timer: asyncio.TimerHandle | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._saying_alive: asyncio.Task[None] | None = None
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
-        self._timers.append(self._loop.call_later(_WATCH_AFTER, self._help, self._watch))
+        self._watch_timer = self._loop.call_later(_WATCH_AFTER, self._begin_to_watch)
         if self._keepalive is not None:
-            self._arm(self._keepalive_after)
+            self._alive_timer = self._loop.call_later(self._keepalive_after, self._tick)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for timer in self._timers:
-            timer.cancel()
-        for helper in self._helpers:
-            helper.cancel()
+        for waiting in (self._watch_timer, self._alive_timer, self._watching, self._saying_alive):
+            if waiting is not None:
+                waiting.cancel()
 
     async def begin(self, headers: Mapping[str, str]) -> None:
         """Start the stream."""
@@ -99,6 +100,9 @@ class ClientConnection:
             self._sending = False
         self._last_sent = self._loop.time()
 
+    def _begin_to_watch(self) -> None:
+        self._watching = self._loop.create_task(self._watch())
+
     async def _watch(self) -> None:
         """Wait for the client to leave."""
         while (await self._receive())["type"] != "http.disconnect":
@@ -110,17 +114,14 @@ class ClientConnection:
             self.left = True
             self._task.cancel()
 
-    def _arm(self, after: float) -> None:
-        self._timers[1:] = [self._loop.call_later(after, self._tick)]
-
     def _tick(self) -> None:
+        """Say that we are alive, if nothing was said for long enough and nothing is being said."""
         silent = self._loop.time() - self._last_sent
-        if silent < self._keepalive_after - 0.01:
-            self._arm(self._keepalive_after - silent)
-            return
-        if not self._sending:  # else the client is the one who is slow
-            self._help(self._say_alive)
-        self._arm(self._keepalive_after)
+        due = silent >= self._keepalive_after - 0.01
+        if due and not self._sending and (self._saying_alive is None or self._saying_alive.done()):
+            self._saying_alive = self._loop.create_task(self._say_alive())
+        again = self._keepalive_after if due else self._keepalive_after - silent
+        self._alive_timer = self._loop.call_later(again, self._tick)
 
     async def _say_alive(self) -> None:
         assert self._keepalive is not None
@@ -131,12 +132,3 @@ class ClientConnection:
             await self._send(self._start({"x-recloser-request-id": self._request_id}))
         await self._send({"type": "http.response.body", "body": self._keepalive, "more_body": True})
         self._last_sent = self._loop.time()
-
-    def _help(self, job: Callable[[], Awaitable[None]]) -> None:
-        helper = self._loop.create_task(_awaited(job))
-        self._helpers.add(helper)
-        helper.add_done_callback(self._helpers.discard)
-
-
-async def _awaited(job: Callable[[], Awaitable[None]]) -> None:
-    await job()

@@ -43,7 +43,8 @@ class Deadline:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._until = math.inf
-        if self._expired and kind is asyncio.CancelledError and self._task.uncancel() == 0:
+        # As in asyncio.timeout: take back our own cancelling, and pass on that of others.
+        if self._expired and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
             raise TimeoutError from error
 
     def close(self) -> None:

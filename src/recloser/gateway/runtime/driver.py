@@ -65,9 +65,9 @@ class Driver:
         self._stopping = False
 
     @property
-    def live(self) -> int:
-        """Exchanges under way."""
-        return len(self._tasks)
+    def stopping(self) -> bool:
+        """Whether the drain time is over: no exchange begins any more."""
+        return self._stopping
 
     def stop(self) -> None:
         """End every exchange now, with the wire's own words to its client."""

@@ -94,7 +94,7 @@ class Ingress:
         wire = self._wires.get(path)
         refusal = self._door.refusal(path, headers)
         if refusal is not None:
-            await _refuse(send, wire or WIRES["openai-chat"], refusal, self._gateway.request_id())
+            await _refuse(send, wire or WIRES["openai-chat"], refusal, self._gateway.request_id(), unread=True)
         elif wire is None:
             await self._pages(scope, receive, send)
         elif scope["method"] != "POST":
@@ -106,15 +106,21 @@ class Ingress:
         self, wire: Wire, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: SendMessage
     ) -> None:
         request_id = self._gateway.request_id()
-        deadline = Deadline()
-        try:
-            body = await self._body(headers, receive, deadline)
-            if body is None:
+        with contextlib.closing(Deadline()) as deadline:
+            try:
+                body = await self._body(headers, receive, deadline)
+                if body is None:
+                    return
+                request = self._request(request_id, wire, headers, body)
+            except _RefusedError as refused:
+                await _refuse(send, wire, refused.refusal, request_id, unread=refused.unread)
                 return
-            request = self._request(request_id, wire, headers, body)
-        except _RefusedError as refused:
-            await _refuse(send, wire, refused.refusal, request_id)
-            return
+            await self._exchange(request, scope, receive, send, deadline)
+
+    async def _exchange(
+        self, request: Request, scope: Scope, receive: Receive, send: SendMessage, deadline: Deadline
+    ) -> None:
+        wire, request_id = request.wire, request.id
         settings, clock = self._gateway.settings, self._gateway.clock
         client = ClientConnection(
             receive,
@@ -141,7 +147,7 @@ class Ingress:
             query=scope["query_string"].decode("latin-1"),
             deadline=deadline,
         )
-        with contextlib.closing(deadline), client:
+        with client:
             try:
                 await self._driver.drive(exchange.run(), client, upstream)
             except Exception:
@@ -156,7 +162,7 @@ class Ingress:
         too_large = Refusal(413, "too_large", f"the request is larger than this gateway takes ({limit} bytes)")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > limit:
-            raise _RefusedError(too_large)
+            raise _RefusedError(too_large, unread=True)
         pieces: list[bytes] = []
         size = 0
         try:
@@ -168,13 +174,16 @@ class Ingress:
                     pieces.append(message.get("body", b""))
                     size += len(pieces[-1])
                     if size > limit:
-                        raise _RefusedError(too_large)
+                        raise _RefusedError(too_large, unread=True)
                     if not message.get("more_body", False):
                         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         except TimeoutError:
-            raise _RefusedError(Refusal(408, "timeout", "the request did not arrive in time")) from None
+            late = Refusal(408, "timeout", "the request did not arrive in time")
+            raise _RefusedError(late, unread=True) from None
 
     def _request(self, request_id: str, wire: Wire, headers: Mapping[bytes, bytes], body: bytes) -> Request:
+        if self._driver.stopping:
+            raise _RefusedError(Refusal(503, "stopping", "the gateway is shutting down"))
         try:
             envelope = wire.read(body)
         except BadRequestError as error:
@@ -198,16 +207,20 @@ class Ingress:
 
 
 class _RefusedError(Exception):
-    def __init__(self, refusal: Refusal) -> None:
+    def __init__(self, refusal: Refusal, *, unread: bool = False) -> None:
         self.refusal = refusal
+        self.unread = unread
 
 
-async def _refuse(send: SendMessage, wire: Wire, refusal: Refusal, request_id: str) -> None:
+async def _refuse(send: SendMessage, wire: Wire, refusal: Refusal, request_id: str, *, unread: bool = False) -> None:
+    """Answer with a refusal. What was not read of the request is not waited for either: the connection is closed."""
     body = wire.error(refusal, request_id)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"x-recloser-request-id", request_id.encode()),
     ]
+    if unread:
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

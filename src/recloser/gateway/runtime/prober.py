@@ -1,6 +1,6 @@
 """Proves accounts well that time does not cure: a refused key, an unpaid bill.
 
-Such a circuit waits for proof and not for a time. The cheapest true check is the provider's list of models, asked with
+Such a circuit waits for proof and not for a time. The cheapest check is the provider's list of models, asked with
 the account's own key; while it is refused, it is asked again at the same pace. No client's request is risked.
 """
 
@@ -51,7 +51,6 @@ class Prober:
         if endpoint is not None:
             task = asyncio.get_running_loop().create_task(self._prove(event.subject, endpoint))
             self._tasks[event.subject] = task
-            task.add_done_callback(lambda _: self._tasks.pop(event.subject, None))
 
     def _endpoint_of(self, circuit: str) -> Endpoint | None:
         """An endpoint that uses this account."""
@@ -63,12 +62,15 @@ class Prober:
 
     async def _prove(self, circuit: str, endpoint: Endpoint) -> None:
         breaker = self._gateway.breakers[circuit]
-        while _waits_for_proof(breaker):
-            await asyncio.sleep(self._every)
-            with contextlib.suppress(*NO_LIST):
-                await list_models(self._session, endpoint)
-                if _waits_for_proof(breaker):  # meanwhile, somebody may have closed it and something else opened it
-                    breaker.restore()
+        try:
+            while _waits_for_proof(breaker):
+                await asyncio.sleep(self._every)
+                with contextlib.suppress(*NO_LIST):
+                    await list_models(self._session, endpoint)
+                    if _waits_for_proof(breaker):  # else another failure opened it meanwhile
+                        breaker.restore()
+        finally:
+            self._tasks.pop(circuit, None)
 
 
 def _waits_for_proof(breaker: CircuitBreaker) -> bool:

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import io
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import aiohttp
 
@@ -20,15 +21,17 @@ _NOT_PASSED_ON = frozenset(
 )  # fmt: skip
 _LARGE_BODY = 2**20
 _END_TIMEOUT = 1.0
+_LARGEST_HEADER = 2**16
 
 
 def request_headers(client_headers: list[tuple[bytes, bytes]]) -> dict[str, str]:
     """The client's headers that a provider gets to see: not its credentials, nor what belongs to the connection."""
-    headers = {}
+    headers: dict[str, str] = {}
     for raw_name, value in client_headers:
         name = raw_name.decode("latin-1")
         if name not in _NOT_PASSED_ON and not name.startswith("x-recloser-"):
-            headers[name] = value.decode("latin-1")
+            said = value.decode("utf-8", "replace")
+            headers[name] = f"{headers[name]}, {said}" if name in headers else said
     headers["accept-encoding"] = "identity"  # what we pass through, we must be able to read
     return headers
 
@@ -45,6 +48,8 @@ def open_session() -> aiohttp.ClientSession:
         timeout=aiohttp.ClientTimeout(total=None),
         skip_auto_headers=("user-agent", "accept", "content-type"),
         read_bufsize=2**18,
+        max_line_size=_LARGEST_HEADER,
+        max_field_size=_LARGEST_HEADER,
     )
 
 
@@ -87,6 +92,7 @@ class UpstreamCall:
             row, message = _named(error, answered=False)
             return Broke(row, message, self._clock.monotonic())
         self._response = response
+        _hear_of_broken_framing(response)
         answered = {name.lower(): value for name, value in response.headers.items()}
         return Head(response.status, answered, self._clock.monotonic())
 
@@ -139,6 +145,30 @@ class UpstreamCall:
             else:
                 self._response.close()
             self._response = None
+
+
+def _hear_of_broken_framing(response: aiohttp.ClientResponse) -> None:
+    """Have a reader learn of an answer that is no HTTP any more.
+
+    aiohttp then closes the connection, but tells nobody who reads: the read would wait for its time to be over.
+    """
+    protocol = response.connection.protocol if response.connection is not None else None
+    closed = protocol.closed if protocol is not None else None
+    content = response.content
+
+    def tell(done: asyncio.Future[None]) -> None:
+        if not done.cancelled():
+            done.exception()  # heard; it says less than we do
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the answer's framing broke"))
+
+    if closed is not None:
+        closed.add_done_callback(tell)
+        content.on_eof(partial(_forget, closed, tell))  # the connection outlives this answer
+
+
+def _forget(closed: asyncio.Future[None], listener: Callable[[asyncio.Future[None]], None]) -> None:
+    closed.remove_done_callback(listener)
 
 
 async def _ended(response: aiohttp.ClientResponse) -> None:

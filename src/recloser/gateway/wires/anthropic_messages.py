@@ -13,6 +13,7 @@ from recloser.gateway.wires.wire import (
     Envelope,
     EventWatch,
     Refusal,
+    error_object,
     wrong_field,
 )
 
@@ -42,17 +43,17 @@ class _Request(msgspec.Struct):
     stream: bool | None = None
 
 
-class _PlainAnswer(msgspec.Struct):
-    type: Any = None
-    content: list[dict[str, Any]] | None = None
-    stop_reason: str | None = None
-    error: Any = None
-
-
 class _Block(msgspec.Struct):
     type: str = ""
-    text: Any = None
-    thinking: Any = None
+    text: str | None = None
+    thinking: str | None = None
+
+
+class _PlainAnswer(msgspec.Struct):
+    type: Any = None
+    content: list[_Block] | None = None
+    stop_reason: str | None = None
+    error: Any = None
 
 
 class _Delta(msgspec.Struct):
@@ -84,7 +85,6 @@ class AnthropicMessages:
     models_path = "/v1/models"
     keepalive = sse.event(b'{"type": "ping"}', b"ping")
     terminator = sse.event(b'{"type":"message_stop"}', b"message_stop")
-    request_id_header = "request-id"
 
     def read(self, body: bytes) -> Envelope:
         """What routing needs of a request."""
@@ -104,14 +104,10 @@ class AnthropicMessages:
         try:
             answer = _decode_answer(body)
             if answer.type == "error" or answer.error is not None:
-                return Answer(error=msgspec.json.decode(body))
+                return Answer(error=error_object(body))
             if answer.content is None:
                 return Answer(broken="not an answer: no content")
-            content = any(
-                block.get("text") or block.get("thinking") if block.get("type") in ("text", "thinking") else True
-                for block in answer.content
-            )
-            return Answer(content, _ending(answer.stop_reason))
+            return Answer(any(map(_says_something, answer.content)), _ending(answer.stop_reason))
         except UNREADABLE as error:
             return Answer(broken=f"not an answer: {error}")
 
@@ -148,16 +144,18 @@ class AnthropicWatch(EventWatch):
                         else delta.type != "signature_delta"
                     )  # fmt: skip
             case "content_block_start" if seen.content_block is not None:
-                block = seen.content_block
-                if block.type not in ("text", "thinking") or block.text or block.thinking:
-                    self.content = True
+                self.content = self.content or _says_something(seen.content_block)
             case "message_delta" if seen.delta is not None and seen.delta.stop_reason is not None:
                 self.finished = True
                 self.ending = _ending(seen.delta.stop_reason)
             case "message_stop":
                 self.terminated = True
             case "error":
-                self.error = msgspec.json.decode(data)
+                self.error = error_object(data)
+
+
+def _says_something(block: _Block) -> bool:
+    return block.type not in ("text", "thinking") or bool(block.text or block.thinking)
 
 
 def _ending(stop_reason: Any) -> Ending:

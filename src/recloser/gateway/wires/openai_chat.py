@@ -13,6 +13,7 @@ from recloser.gateway.wires.wire import (
     Envelope,
     EventWatch,
     Refusal,
+    error_object,
     wrong_field,
 )
 
@@ -24,8 +25,6 @@ _CODES = {
     408: ("invalid_request_error", "request_timeout"),
     413: ("invalid_request_error", "request_too_large"),
     429: ("rate_limit_error", "rate_limit_exceeded"),
-    503: ("server_error", "overloaded"),
-    504: ("server_error", "timeout"),
 }
 _CUT_SHORT = frozenset({"length", "content_filter"})
 
@@ -92,7 +91,6 @@ class OpenAIChat:
     models_path = "/models"
     keepalive = b": keep-alive\n\n"
     terminator = sse.event(b"[DONE]")
-    request_id_header = "x-request-id"
 
     def read(self, body: bytes) -> Envelope:
         """What routing needs of a request."""
@@ -110,7 +108,7 @@ class OpenAIChat:
         try:
             answer = _decode_chunk(body)
             if _is_error(answer):
-                return Answer(error=msgspec.json.decode(body))
+                return Answer(error=error_object(body))
             if answer.choices is None:
                 return Answer(broken="not an answer: no choices")
             content = any(choice.message is not None and choice.message.anything() for choice in answer.choices)
@@ -124,9 +122,9 @@ class OpenAIChat:
 
     def error(self, refusal: Refusal, request_id: str) -> bytes:  # noqa: ARG002
         """The body of an error answer. The request's id is in a header on this wire."""
-        kind, code = _CODES.get(
-            refusal.status, ("server_error" if refusal.status >= 500 else "invalid_request_error", None)
-        )
+        kind, code = _CODES.get(refusal.status, ("invalid_request_error", refusal.kind))
+        if refusal.status >= 500:
+            kind, code = "server_error", refusal.kind
         return msgspec.json.encode(
             {"error": {"message": refusal.message, "type": kind, "code": code, "param": refusal.field}}
         )
@@ -152,7 +150,7 @@ class ChatWatch(EventWatch):
             return
         chunk = _decode_chunk(data)
         if name == b"error" or _is_error(chunk):
-            self.error = msgspec.json.decode(data)
+            self.error = error_object(data)
             return
         for choice in chunk.choices or ():
             if choice.delta is not None and not self.content:

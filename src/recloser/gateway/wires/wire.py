@@ -94,7 +94,6 @@ class Wire(Protocol):
     keepalive: bytes
     terminator: bytes
     """The stream's own last event, for a stream that finished without it."""
-    request_id_header: str
 
     def read(self, body: bytes) -> Envelope:
         """What routing needs of a request; BadRequestError if it cannot be routed."""
@@ -174,6 +173,17 @@ class EventWatch(ABC):
     @abstractmethod
     def _note(self, name: bytes, data: bytes) -> None:
         """Note what an event means; raise one of `UNREADABLE` if it is no event of this wire."""
+
+
+LARGEST_ERROR = 2**20
+"""Bytes of an error that are read and decoded: nobody has more to say, and decoding all of a hostile one takes long."""
+
+
+def error_object(body: bytes) -> Any:
+    """The decoded error inside a 200; ValueError if it is too large to be one."""
+    if len(body) > LARGEST_ERROR:
+        raise ValueError(f"an error of {len(body)} bytes")
+    return msgspec.json.decode(body)
 
 
 def decode_error(body: bytes) -> tuple[Any, str]:
