@@ -29,12 +29,9 @@ class SqliteStore:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)  # before SQLite would make it, readable for everybody
+        self._path = path
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
-        path.chmod(0o600)
-        self._prepare()
+        self._database = self._opened()
         self._offset = self._shared_offset()
         self._database.execute("DELETE FROM circuits WHERE changed < ?", (self.now() - _KEPT_FOR,))
 
@@ -54,6 +51,7 @@ class SqliteStore:
 
     def update(self, name: str, change: Callable[[Circuit], Circuit]) -> Circuit:
         """Replace a circuit by `change` of it, in one transaction."""
+        self._reopen_if_gone()
         with self._lock, self._transaction():
             row = self._database.execute("SELECT circuit FROM circuits WHERE name = ?", (name,)).fetchone()
             before = Circuit()
@@ -71,6 +69,28 @@ class SqliteStore:
         """Close the file."""
         with self._lock:
             self._database.close()
+
+    def _opened(self) -> sqlite3.Connection:
+        """The file, made if need be."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.touch(mode=0o600)  # before SQLite would make it, readable for everybody
+        self._inode = self._path.stat().st_ino
+        self._database = sqlite3.connect(
+            self._path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
+        self._path.chmod(0o600)
+        self._prepare()
+        return self._database
+
+    def _reopen_if_gone(self) -> None:
+        """Make the file anew if somebody removed it. That is an error once: what was in it is lost, and is told so."""
+        with self._lock:
+            if self._path.exists() and self._path.stat().st_ino == self._inode:
+                return
+            self._database.close()
+            self._database = self._opened()
+            self._database.execute("INSERT OR REPLACE INTO clock VALUES (0, ?, ?)", (_boot(), self._offset))
+        raise OSError(f"{self._path} was removed; it is made anew")
 
     def _prepare(self) -> None:
         """Set the file up. While another process does the same, SQLite refuses without waiting; so wait here."""

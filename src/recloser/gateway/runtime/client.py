@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Self
 
 from recloser.gateway.asks import ClientSide
-from recloser.gateway.runtime.deadline import Deadline
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -13,8 +12,6 @@ SendMessage = Callable[[Message], Awaitable[None]]
 
 _WATCH_AFTER = 0.02
 """Seconds before the client is watched for leaving: most plain answers are faster than that, and need no watch."""
-_STUCK_AFTER = 60.0
-"""Seconds a client may take none of its answer before it counts as gone."""
 _STREAM_HEADERS = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"))
 
 
@@ -29,7 +26,6 @@ class ClientConnection:
         keepalive: bytes | None,
         keepalive_after: float,
         request_id: str,
-        deadline: Deadline,
     ) -> None:
         self.seen = ClientSide()
         self.left = False
@@ -38,7 +34,6 @@ class ClientConnection:
         self._keepalive = keepalive
         self._keepalive_after = keepalive_after
         self._request_id = request_id
-        self._deadline = deadline
         self._task: asyncio.Task[Any] | None = None
         self._loop = asyncio.get_running_loop()
         self._last_sent = self._loop.time()
@@ -91,11 +86,7 @@ class ClientConnection:
     async def _put(self, message: Message) -> None:
         self._sending = True
         try:
-            with self._deadline.within(_STUCK_AFTER):
-                await self._send(message)
-        except TimeoutError:
-            self._leave()
-            await asyncio.sleep(0)  # where the cancelling arrives
+            await self._send(message)
         finally:
             self._sending = False
         self._last_sent = self._loop.time()
@@ -107,11 +98,8 @@ class ClientConnection:
         """Wait for the client to leave."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
-        self._leave()
-
-    def _leave(self) -> None:
-        if self._task is not None and not self.left:
-            self.left = True
+        self.left = True
+        if self._task is not None:
             self._task.cancel()
 
     def _tick(self) -> None:

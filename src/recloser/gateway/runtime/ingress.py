@@ -1,5 +1,6 @@
 """Where requests come in: a bare ASGI application. What is no request for a model goes on to the operating pages."""
 
+import asyncio
 import contextlib
 import hmac
 import logging
@@ -22,6 +23,7 @@ from recloser.gateway.wires.wire import BadRequestError, Refusal, Wire
 
 Scope = Mapping[str, Any]
 _log = logging.getLogger("recloser")
+_LATE = Refusal(408, "timeout", "the request did not arrive in time")
 _LONGEST_NAME = 256
 """Of a model. Names come from clients, and what is known by name is kept."""
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -94,13 +96,20 @@ class Ingress:
         wire = self._wires.get(path)
         refusal = self._door.refusal(path, headers)
         if refusal is not None:
-            await _refuse(send, wire or WIRES["openai-chat"], refusal, self._gateway.request_id(), unread=True)
+            await _refuse(send, wire or WIRES["openai-chat"], refusal, self._gateway.request_id())
         elif wire is None:
-            await self._pages(scope, receive, send)
+            await self._show_page(scope, receive, send)
         elif scope["method"] != "POST":
             await _refuse(send, wire, Refusal(405, "invalid_request", "use POST"), self._gateway.request_id())
         else:
             await self._serve(wire, scope, headers, receive, send)
+
+    async def _show_page(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
+        try:
+            async with asyncio.timeout(self._gateway.settings.body_timeout):
+                await self._pages(scope, receive, send)
+        except TimeoutError:
+            await _refuse(send, WIRES["openai-chat"], _LATE, self._gateway.request_id())
 
     async def _serve(
         self, wire: Wire, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: SendMessage
@@ -113,7 +122,7 @@ class Ingress:
                     return
                 request = self._request(request_id, wire, headers, body)
             except _RefusedError as refused:
-                await _refuse(send, wire, refused.refusal, request_id, unread=refused.unread)
+                await _refuse(send, wire, refused.refusal, request_id)
                 return
             await self._exchange(request, scope, receive, send, deadline)
 
@@ -128,7 +137,6 @@ class Ingress:
             keepalive=wire.keepalive if request.envelope.stream else None,
             keepalive_after=settings.keepalive_after,
             request_id=request_id,
-            deadline=deadline,
         )
         exchange = Exchange(
             request,
@@ -158,11 +166,13 @@ class Ingress:
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive, deadline: Deadline) -> bytes | None:
         """The request's body; None if the client left while sending it."""
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise _RefusedError(Refusal(415, "invalid_request", "an encoded body cannot be routed; send it as it is"))
         limit = self._gateway.settings.max_body
         too_large = Refusal(413, "too_large", f"the request is larger than this gateway takes ({limit} bytes)")
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > limit:
-            raise _RefusedError(too_large, unread=True)
+            raise _RefusedError(too_large)
         pieces: list[bytes] = []
         size = 0
         try:
@@ -174,12 +184,11 @@ class Ingress:
                     pieces.append(message.get("body", b""))
                     size += len(pieces[-1])
                     if size > limit:
-                        raise _RefusedError(too_large, unread=True)
+                        raise _RefusedError(too_large)
                     if not message.get("more_body", False):
                         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
         except TimeoutError:
-            late = Refusal(408, "timeout", "the request did not arrive in time")
-            raise _RefusedError(late, unread=True) from None
+            raise _RefusedError(_LATE) from None
 
     def _request(self, request_id: str, wire: Wire, headers: Mapping[bytes, bytes], body: bytes) -> Request:
         if self._driver.stopping:
@@ -207,20 +216,16 @@ class Ingress:
 
 
 class _RefusedError(Exception):
-    def __init__(self, refusal: Refusal, *, unread: bool = False) -> None:
+    def __init__(self, refusal: Refusal) -> None:
         self.refusal = refusal
-        self.unread = unread
 
 
-async def _refuse(send: SendMessage, wire: Wire, refusal: Refusal, request_id: str, *, unread: bool = False) -> None:
-    """Answer with a refusal. What was not read of the request is not waited for either: the connection is closed."""
+async def _refuse(send: SendMessage, wire: Wire, refusal: Refusal, request_id: str) -> None:
     body = wire.error(refusal, request_id)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
         (b"x-recloser-request-id", request_id.encode()),
     ]
-    if unread:
-        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
