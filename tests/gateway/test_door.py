@@ -53,6 +53,7 @@ def test_pages_of_other_sites_are_kept_out(headers: dict[str, str], answer: int 
         ({"x_api_key": "zweiter-schlüssel"}, None),
         ({"x_api_key": "first-ke"}, 401),
         ({"x_api_key": ""}, 401),
+        ({"x_api_key": "an-old-one", "authorization": "Bearer first-key"}, None),
         ({"authorization": "Basic first-key"}, 401),
         ({"authorization": "Bearer"}, 401),
     ],

@@ -23,9 +23,11 @@ CLOCK = SystemClock()
 @contextlib.asynccontextmanager
 async def provider(handler: Handler) -> AsyncIterator[str]:
     async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await handler(reader, writer)
-        writer.close()
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await handler(reader, writer)
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(served, "127.0.0.1", 0)
     try:
@@ -166,6 +168,58 @@ def test_an_answer_that_ends_too_early_is_interrupted(said: bytes) -> None:
             assert isinstance(answer, Broke)
             assert answer.row.kind == "interrupted"
             upstream.drop()
+
+    play(story())
+
+
+def test_what_a_provider_says_unasked_is_nobody_s_answer() -> None:
+    """Else it would be given to the next request, which may be another client's."""
+    hello = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"
+    unasked = asyncio.Event()
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(hello + b"hello")
+        await first_read.wait()
+        writer.write(hello + b"other")
+        await writer.drain()
+        unasked.set()
+        await reader.read()
+
+    async def story() -> None:
+        async with provider(handler) as url, calling(url) as (call, ask):
+            for number in range(2):
+                upstream = call()
+                await upstream.send(ask)
+                answer = await upstream.read_all(soon(), 1000)
+                assert isinstance(answer, Chunk)
+                assert answer.data == b"hello"
+                upstream.drop()
+                if number == 0:
+                    first_read.set()
+                    await unasked.wait()
+                    await asyncio.get_running_loop().run_in_executor(None, lambda: None)
+
+    first_read = asyncio.Event()
+    play(story())
+
+
+def test_a_pooled_connection_that_closed_before_the_request_was_written_costs_nobody_anything() -> None:
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
+        await writer.drain()
+
+    async def story() -> None:
+        async with provider(handler) as url, calling(url) as (call, ask):
+            for _ in range(30):
+                upstream = call()
+                answer = await upstream.send(ask)
+                assert isinstance(answer, Head | Broke)
+                assert not isinstance(answer, Broke) or "Can not write" not in answer.message
+                if isinstance(answer, Head):
+                    await upstream.read_all(soon(), 1000)
+                upstream.drop()
 
     play(story())
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import hmac
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -43,7 +43,7 @@ class Door:
             return Refusal(403, "forbidden", f"the host {host[:100]!r} is not served here; see [gateway] hosts")
         if not self._same_site(headers):
             return Refusal(403, "forbidden", "requests from pages of other sites are not served")
-        if not self._keys or path in _OPEN_PATHS or self._known(_presented(headers)):
+        if not self._keys or path in _OPEN_PATHS or any(map(self._known, _presented(headers))):
             return None
         return Refusal(401, "auth", "a key of this gateway is needed, as x-api-key or as Authorization: Bearer")
 
@@ -66,12 +66,12 @@ def _host(header: str) -> str:
     return (name if name and port.isdecimal() else header).lower()
 
 
-def _presented(headers: Mapping[bytes, bytes]) -> bytes:
-    key = headers.get(b"x-api-key")
-    if key is not None:
-        return key
+def _presented(headers: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """The keys that a request brings along; a client may have one of old beside the right one."""
+    yield headers.get(b"x-api-key", b"")
     kind, _, token = headers.get(b"authorization", b"").partition(b" ")
-    return token.strip() if kind.lower() == b"bearer" else b""
+    if kind.lower() == b"bearer":
+        yield token.strip()
 
 
 class Ingress:

@@ -22,7 +22,7 @@ _REMEMBERED_FOR = 300.0
 _ASKED_FOR = 3.0
 _LARGEST_LIST = 4 * 2**20
 _MOST_MODELS = 5000
-NO_LIST = (TimeoutError, aiohttp.ClientError, OSError, msgspec.MsgspecError, ValueError)
+NO_LIST = (TimeoutError, aiohttp.ClientError, OSError, msgspec.MsgspecError, ValueError, RecursionError)
 """What can come instead of a list."""
 
 

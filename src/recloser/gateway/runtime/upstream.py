@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import errno
 import io
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import aiohttp
+from aiohttp.tracing import Trace
 
 from recloser.core.classify import INTERRUPTED, MALFORMED, TIMEOUT, UNREACHABLE, Row
+from recloser.core.failure import Effect, Scope
 from recloser.gateway.asks import Broke, Chunk, End, Head, Send
 from recloser.gateway.runtime.deadline import Deadline
 from recloser.gateway.wires.wire import Wire
@@ -21,6 +25,9 @@ _NOT_PASSED_ON = frozenset(
 )  # fmt: skip
 _LARGE_BODY = 2**20
 _END_TIMEOUT = 1.0
+_OUR_OWN_NEED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+_OURS = replace(UNREACHABLE, seen="no socket to be had on this machine", scope=Scope.NOBODY, effect=Effect.NOTHING)
+"""No provider is to blame when we are out of sockets."""
 _LARGEST_HEADER = 2**16
 
 
@@ -43,7 +50,7 @@ def open_session() -> aiohttp.ClientSession:
     meets a closing connection would fail, and could not be repeated without risking that it is answered twice.
     """
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, limit_per_host=0, ttl_dns_cache=60, keepalive_timeout=15),
+        connector=_Connector(limit=0, limit_per_host=0, ttl_dns_cache=60, keepalive_timeout=15),
         cookie_jar=aiohttp.DummyCookieJar(),
         timeout=aiohttp.ClientTimeout(total=None),
         skip_auto_headers=("user-agent", "accept", "content-type"),
@@ -51,6 +58,26 @@ def open_session() -> aiohttp.ClientSession:
         max_line_size=_LARGEST_HEADER,
         max_field_size=_LARGEST_HEADER,
     )
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Gives no pooled connection on which something was said that nobody had asked for.
+
+    It would be taken for the answer to the next request, which may be another client's.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - its name in aiohttp
+    ) -> aiohttp.connector.Connection:
+        """A connection from the pool, or a new one."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if not connection.protocol:  # an empty queue of messages
+                return connection
+            connection.close()
 
 
 class UpstreamCall:
@@ -81,13 +108,7 @@ class UpstreamCall:
         url = endpoint.urls[self._wire.name] + self._wire.upstream_path + self._query
         try:
             with self._deadline.within(ask.until - self._clock.monotonic()):
-                response = await self._session.post(
-                    url,
-                    data=io.BytesIO(ask.body) if len(ask.body) > _LARGE_BODY else ask.body,
-                    headers={**self._headers, **endpoint.headers},
-                    timeout=aiohttp.ClientTimeout(total=None, connect=endpoint.settings.connect_timeout),
-                    allow_redirects=False,
-                )
+                response = await self._post(url, ask)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             row, message = _named(error, answered=False)
             return Broke(row, message, self._clock.monotonic())
@@ -95,6 +116,22 @@ class UpstreamCall:
         _hear_of_broken_framing(response)
         answered = {name.lower(): value for name, value in response.headers.items()}
         return Head(response.status, answered, self._clock.monotonic())
+
+    async def _post(self, url: str, ask: Send) -> aiohttp.ClientResponse:
+        endpoint = ask.target.endpoint
+        while True:
+            try:
+                return await self._session.post(
+                    url,
+                    data=io.BytesIO(ask.body) if len(ask.body) > _LARGE_BODY else ask.body,
+                    headers={**self._headers, **endpoint.headers},
+                    timeout=aiohttp.ClientTimeout(total=None, connect=endpoint.settings.connect_timeout),
+                    allow_redirects=False,
+                )
+            except aiohttp.ClientOSError as error:
+                # A pooled connection that closed before a byte was written: the request never left, so it may.
+                if isinstance(error, aiohttp.ClientConnectorError) or error.errno is not None:
+                    raise
 
     async def read(self, until: float) -> Chunk | End | Broke:
         """The next piece of the answer."""
@@ -184,6 +221,9 @@ async def _ended(response: aiohttp.ClientResponse) -> None:
 def _named(error: Exception, *, answered: bool) -> tuple[Row, str]:
     """The row of the failure table for an exception of the HTTP client, and a sentence."""
     detail = str(error) or type(error).__name__
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
+    if isinstance(cause, OSError) and cause.errno in _OUR_OWN_NEED:
+        return _OURS, detail[:200]
     if isinstance(error, aiohttp.ServerTimeoutError):
         return UNREACHABLE, "no connection in time"
     if isinstance(error, TimeoutError):
