@@ -14,6 +14,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import NamedTuple
 
 from recloser.core import circuit as machine
@@ -339,8 +340,9 @@ class BreakersSnapshot:
 class Breakers:
     """A breaker per name, made when it is first asked for.
 
-    Bounded: past `max_size`, breakers that hold no news (lastingly closed, no failures, no call in flight) are
-    forgotten, those that nobody asked for again first; one that is open never is.
+    Bounded: past `max_size`, breakers that hold no news (lastingly closed, no call in flight) are forgotten, those that
+    nobody asked for again first. At twice the bound, open ones go as well if `expendable` says so of their name, and
+    that is told.
     """
 
     def __init__(
@@ -348,6 +350,7 @@ class Breakers:
         settings: CircuitSettings | None = None,
         *,
         settings_for: Callable[[str], CircuitSettings] | None = None,
+        expendable: Callable[[str], bool] = lambda _name: True,
         max_size: int = 10_000,
         clock: Clock | None = None,
         rng: random.Random | None = None,
@@ -357,6 +360,7 @@ class Breakers:
     ) -> None:
         self._default = settings or CircuitSettings()
         self._settings_for = settings_for or (lambda _name: self._default)
+        self._expendable = expendable
         self._max_size = max_size
         self._clock = clock or SystemClock()
         self._rng = rng or random.Random()  # noqa: S311 - spreads cooldowns, keeps no secret
@@ -366,8 +370,11 @@ class Breakers:
         self._breakers: OrderedDict[str, CircuitBreaker] = OrderedDict()
         self._forgotten = Circuit()
         """The highest generation and seq among the forgotten: a name that comes back must not count from 0 again."""
+        now = self._clock.monotonic()
         for name, circuit in (circuits or {}).items():
-            self._breakers[name] = self._made(name, circuit)
+            self._breakers[name] = made = self._made(name, circuit)
+            if machine.forgettable(circuit, made.settings, now):
+                self._forget(name)
 
     def __getitem__(self, name: str) -> CircuitBreaker:
         breaker = self._breakers.get(name)
@@ -395,7 +402,10 @@ class Breakers:
     def denial(self, name: str) -> Denied | None:
         """Why the circuit of that name would refuse the next call, or None. Makes no breaker."""
         breaker = self._breakers.get(name)
-        return None if breaker is None else breaker.denial()
+        if breaker is None:
+            return None
+        breaker._asked_for = True
+        return breaker.denial()
 
     def acquire_all(self, names: Iterable[str]) -> tuple[HeldPermit, ...]:
         """A permit of every circuit, or CircuitOpenError and none."""
@@ -447,7 +457,11 @@ class Breakers:
                 self._breakers.move_to_end(name)
         if len(self._breakers) <= 2 * self._max_size:
             return []
-        name, breaker = next(iter(self._breakers.items()))
+        oldest = islice(self._breakers.items(), _LOOKED_AT)
+        expendable = [(n, b) for n, b in oldest if b is not newest and not b._asked_for and self._expendable(n)]
+        if not expendable:
+            return []
+        name, breaker = expendable[0]
         self._forget(name)
         last = self._forgotten
         self._forgotten = replace(last, seq=last.seq + 1)

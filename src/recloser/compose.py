@@ -104,6 +104,7 @@ async def _gateway(config: Config, listened: str) -> AsyncIterator[RunningGatewa
     breakers = Breakers(
         config.circuit,
         settings_for=circuit_settings(routes, config.circuit),
+        expendable=lambda name: name.startswith("model/"),  # names of models come from clients
         clock=clock,
         listeners=(hub.emit, held.heard),
         circuits=keeper.load(),

@@ -204,26 +204,6 @@ def test_what_a_provider_says_unasked_is_nobody_s_answer() -> None:
     play(story())
 
 
-def test_a_pooled_connection_that_closed_before_the_request_was_written_costs_nobody_anything() -> None:
-    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await request_of(reader)
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello")
-        await writer.drain()
-
-    async def story() -> None:
-        async with provider(handler) as url, calling(url) as (call, ask):
-            for _ in range(30):
-                upstream = call()
-                answer = await upstream.send(ask)
-                assert isinstance(answer, Head | Broke)
-                assert not isinstance(answer, Broke) or "Can not write" not in answer.message
-                if isinstance(answer, Head):
-                    await upstream.read_all(soon(), 1000)
-                upstream.drop()
-
-    play(story())
-
-
 def test_framing_that_breaks_in_the_middle_is_noticed_at_once() -> None:
     """aiohttp tells nobody who reads: without our ear the read would wait for its whole time."""
     read = asyncio.Event()

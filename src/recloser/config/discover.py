@@ -12,16 +12,15 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
 
 from recloser.config.model import Config
 from recloser.config.problems import BadConfigError, Problem
 from recloser.config.secrets import resolve
 from recloser.gateway.providers import ProviderKind, provider_kinds
+from recloser.gateway.runtime.models import NO_LIST, models_at
 from recloser.gateway.settings import ProviderSettings, RouteSettings
 
 _PROBED_FOR = 0.5
-_LARGEST_LIST = 2**20
 _MOST_MODELS = 100
 _WIRE = "openai-chat"
 _RESOLD = {"openai": "openrouter/openai/{model}", "gemini": "openrouter/google/{model}"}
@@ -107,34 +106,13 @@ async def _local(kinds: Mapping[str, ProviderKind]) -> tuple[Found, ...]:
     )
 
 
-class _Model(msgspec.Struct):
-    id: str
-
-
-class _List(msgspec.Struct):
-    data: list[_Model] | None
-
-
 async def _models(session: aiohttp.ClientSession, base_url: str) -> tuple[str, ...] | None:
     """The models that a server lists; None if there is none, or it is something else."""
     try:
-        async with asyncio.timeout(_PROBED_FOR), session.get(f"{base_url}/models", allow_redirects=False) as answer:
-            if answer.status != 200:
-                return None
-            listed = msgspec.json.decode(await _body(answer), type=_List).data or []
-    except (TimeoutError, aiohttp.ClientError, OSError, ValueError, msgspec.MsgspecError):
+        listed = await models_at(session, f"{base_url}/models", {}, seconds=_PROBED_FOR)
+    except NO_LIST:
         return None
-    names = dict.fromkeys(model.id for model in listed if _usable(model.id))
-    return tuple(names)[:_MOST_MODELS]
-
-
-async def _body(answer: aiohttp.ClientResponse) -> bytes:
-    body = b""
-    async for piece in answer.content.iter_any():
-        body += piece
-        if len(body) > _LARGEST_LIST:
-            raise ValueError("no list of models is that long")
-    return body
+    return tuple(dict.fromkeys(filter(_usable, listed)))[:_MOST_MODELS]
 
 
 def _usable(model: str) -> bool:

@@ -104,17 +104,17 @@ class Exchange:
                     yield from self._give_up(choice)
                     return
                 continue
+            self._tried.add(choice.target)
             try:
                 permit = PathPermit.acquire(self._breakers, choice.target.path)
             except CircuitOpenError:
                 continue  # the circuit changed between asking and taking
-            self._tried.add(choice.target)
             if (yield from self._attempt(choice.target, permit)):
                 return
 
     def _choose(self) -> Choice[Target]:
         def unfit(target: Target) -> str | None:
-            return "failed for this request" if target in self._tried else None
+            return "not to be asked again" if target in self._tried else None
 
         return choose(self._request.targets, lambda t: t.path, self._breakers.denial, unfit)
 
@@ -137,7 +137,8 @@ class Exchange:
         return True
 
     def _was_limited(self) -> bool:
-        return any(f.failure.kind in LIMITS and f.failure.effect is Effect.OPENS for f in self._account.failed)
+        latest = {f.target: f.failure for f in self._account.failed}
+        return any(f.kind in LIMITS and f.effect is Effect.OPENS for f in latest.values())
 
     def _attempt(self, target: Target, permit: PathPermit) -> Conversation[bool]:
         """Ask one target. True if the client has its answer, or its error."""

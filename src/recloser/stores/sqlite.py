@@ -10,6 +10,9 @@ from pathlib import Path
 from recloser.core.circuit import Circuit
 from recloser.stores import record
 
+_VERSION = 1
+_ANEW = "DROP TABLE IF EXISTS circuits; DROP TABLE IF EXISTS clock;"
+"""A file of another version starts afresh: what is in it was of use for some hours at most."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS circuits (
   name TEXT PRIMARY KEY, circuit TEXT NOT NULL, changed REAL NOT NULL
@@ -99,6 +102,8 @@ class SqliteStore:
             try:
                 self._database.execute("PRAGMA journal_mode=WAL")
                 self._database.execute("PRAGMA synchronous=NORMAL")
+                if self._database.execute("PRAGMA user_version").fetchone()[0] != _VERSION:
+                    self._database.executescript(f"{_ANEW}PRAGMA user_version={_VERSION};")
                 self._database.executescript(_SCHEMA)
             except sqlite3.OperationalError as error:
                 if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > give_up_at:

@@ -5,7 +5,7 @@ A route for one name serves that name. What a glob serves is asked of its provid
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -31,7 +31,7 @@ class _Model(msgspec.Struct):
 
 
 class _List(msgspec.Struct):
-    data: list[_Model]
+    data: list[_Model] | None
 
 
 class Models:
@@ -82,11 +82,14 @@ async def list_models(session: aiohttp.ClientSession, endpoint: Endpoint) -> tup
     """The models an endpoint lists, within a few seconds; raises one of `NO_LIST` if it does not."""
     wire = WIRES[next(iter(endpoint.urls))]
     headers = {**endpoint.headers, **({"anthropic-version": "2023-06-01"} if wire.name == "anthropic" else {})}
-    url = endpoint.urls[wire.name] + wire.models_path
-    async with (
-        asyncio.timeout(_ASKED_FOR),
-        session.get(url, headers=headers, allow_redirects=False) as answer,
-    ):
+    return await models_at(session, endpoint.urls[wire.name] + wire.models_path, headers, seconds=_ASKED_FOR)
+
+
+async def models_at(
+    session: aiohttp.ClientSession, url: str, headers: Mapping[str, str], *, seconds: float
+) -> tuple[str, ...]:
+    """The models in the list at an address, within that time; raises one of `NO_LIST` if there is none."""
+    async with asyncio.timeout(seconds), session.get(url, headers=headers, allow_redirects=False) as answer:
         if answer.status != 200:
             raise ValueError(f"status {answer.status}")
         body = b""
@@ -94,7 +97,7 @@ async def list_models(session: aiohttp.ClientSession, endpoint: Endpoint) -> tup
             body += piece
             if len(body) > _LARGEST_LIST:
                 raise ValueError(f"a list of more than {_LARGEST_LIST} bytes")
-    return tuple(model.id for model in msgspec.json.decode(body, type=_List).data[:_MOST_MODELS])
+    return tuple(model.id for model in msgspec.json.decode(body, type=_List).data or ())[:_MOST_MODELS]
 
 
 def _openai(names: list[str]) -> dict[str, Any]:

@@ -108,7 +108,13 @@ class UpstreamCall:
         url = endpoint.urls[self._wire.name] + self._wire.upstream_path + self._query
         try:
             with self._deadline.within(ask.until - self._clock.monotonic()):
-                response = await self._post(url, ask)
+                response = await self._session.post(
+                    url,
+                    data=io.BytesIO(ask.body) if len(ask.body) > _LARGE_BODY else ask.body,
+                    headers={**self._headers, **endpoint.headers},
+                    timeout=aiohttp.ClientTimeout(total=None, connect=endpoint.settings.connect_timeout),
+                    allow_redirects=False,
+                )
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             row, message = _named(error, answered=False)
             return Broke(row, message, self._clock.monotonic())
@@ -116,22 +122,6 @@ class UpstreamCall:
         _hear_of_broken_framing(response)
         answered = {name.lower(): value for name, value in response.headers.items()}
         return Head(response.status, answered, self._clock.monotonic())
-
-    async def _post(self, url: str, ask: Send) -> aiohttp.ClientResponse:
-        endpoint = ask.target.endpoint
-        while True:
-            try:
-                return await self._session.post(
-                    url,
-                    data=io.BytesIO(ask.body) if len(ask.body) > _LARGE_BODY else ask.body,
-                    headers={**self._headers, **endpoint.headers},
-                    timeout=aiohttp.ClientTimeout(total=None, connect=endpoint.settings.connect_timeout),
-                    allow_redirects=False,
-                )
-            except aiohttp.ClientOSError as error:
-                # A pooled connection that closed before a byte was written: the request never left, so it may.
-                if isinstance(error, aiohttp.ClientConnectorError) or error.errno is not None:
-                    raise
 
     async def read(self, until: float) -> Chunk | End | Broke:
         """The next piece of the answer."""
