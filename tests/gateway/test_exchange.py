@@ -78,8 +78,13 @@ class TestPlain:
     def test_where_one_is_too_small_and_another_is_down_the_client_may_try_again(self) -> None:
         assert Conversation().fails(413).fails(529).reply.status == 503
 
-    def test_an_error_whose_words_never_came_is_told_in_ours(self) -> None:
-        talk = Conversation().answers(400, JSON).breaks()
+    def test_an_error_whose_words_break_off_is_an_answer_that_broke_off(self) -> None:
+        talk = Conversation().answers(400, JSON).breaks().answers(200, JSON).says(ANSWER)
+        assert talk.failures == [("interrupted", "model/a/m")]
+        assert talk.reply.body == ANSWER
+
+    def test_an_error_without_words_is_told_in_ours(self) -> None:
+        talk = Conversation().fails(400, b"")
         assert talk.reply.status == 400
         assert error_of(talk.reply)["type"] == "invalid_request_error"
 

@@ -196,7 +196,9 @@ class Delivery:
     def _error_answer(self, head: Head, deadline: float) -> Conversation[Failure]:
         """An answer that is none: read what it says and name it."""
         body = yield from self._line.ask(ReadAll(min(deadline, self._line.now + ERROR_TIMEOUT), LARGEST_ERROR))
-        data = body.data if isinstance(body, Chunk) else b""
+        if isinstance(body, Broke):
+            return _broken(body)
+        data = body.data
         if head.status == 200:
             fault = self._fault_of(self._wire.judge(data))
             return fault or MALFORMED.failure(status=200, message="a plain answer to a streaming request")

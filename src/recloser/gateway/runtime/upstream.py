@@ -181,21 +181,29 @@ def _hear_of_broken_framing(response: aiohttp.ClientResponse) -> None:
     """
     protocol = response.connection.protocol if response.connection is not None else None
     closed = protocol.closed if protocol is not None else None
+    if closed is None:
+        return
     content = response.content
 
-    def tell(done: asyncio.Future[None]) -> None:
-        if not done.cancelled():
-            done.exception()  # heard; it says less than we do
+    def tell(closed: asyncio.Future[None]) -> None:
+        _heard(closed)
         if not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("the answer's framing broke"))
 
-    if closed is not None:
-        closed.add_done_callback(tell)
-        content.on_eof(partial(_forget, closed, tell))  # the connection outlives this answer
+    closed.add_done_callback(tell)
+    content.on_eof(partial(_forget, closed, tell))  # the connection outlives this answer
 
 
 def _forget(closed: asyncio.Future[None], listener: Callable[[asyncio.Future[None]], None]) -> None:
     closed.remove_done_callback(listener)
+    closed.remove_done_callback(_heard)
+    closed.add_done_callback(_heard)
+
+
+def _heard(closed: asyncio.Future[None]) -> None:
+    """Take note of why an idle connection closed, which is of no interest to anybody."""
+    if not closed.cancelled():
+        closed.exception()
 
 
 async def _ended(response: aiohttp.ClientResponse) -> None:
