@@ -566,6 +566,14 @@ def test_a_name_that_comes_back_goes_on_counting(tools: Breakers, clock: ManualC
     assert tools["comeback"].snapshot().generation == 4
 
 
+def test_of_kept_circuits_those_without_news_make_room_at_once(clock: ManualClock) -> None:
+    over = Circuit(state=OPEN, generation=7, seq=9, opened_at=1.0, open_until=2.0, reason="not_found")
+    tools = Breakers(SETTINGS, clock=clock, circuits={"over": over, "counted": Circuit(failures=1), "well": Circuit()})
+    assert names(tools) == {"counted"}
+    tools["over"].force_open()
+    assert (tools["over"].snapshot().generation, tools["over"].snapshot().seq) == (8, 10)
+
+
 def test_kept_circuits_are_there_from_the_start(clock: ManualClock) -> None:
     opened = Circuit(state=OPEN, generation=1, seq=1, opened_at=990.0, open_until=1060.0, reason="quota")
     kept: list[str] = []

@@ -373,7 +373,8 @@ class Breakers:
         now = self._clock.monotonic()
         for name, circuit in (circuits or {}).items():
             self._breakers[name] = made = self._made(name, circuit)
-            if machine.forgettable(circuit, made.settings, now):
+            no_news = not circuit.failures or len(self._breakers) > max_size
+            if no_news and machine.forgettable(circuit, made.settings, now):
                 self._forget(name)
 
     def __getitem__(self, name: str) -> CircuitBreaker:
