@@ -8,13 +8,12 @@ from recloser.gateway import sse
 from recloser.gateway.wires.wire import (
     UNREADABLE,
     Answer,
-    BadRequestError,
     Ending,
     Envelope,
     EventWatch,
     Refusal,
     error_object,
-    wrong_field,
+    read_request,
 )
 
 _ERROR_TYPES = {
@@ -88,13 +87,8 @@ class AnthropicMessages:
 
     def read(self, body: bytes) -> Envelope:
         """What routing needs of a request."""
-        try:
-            request = _decode_request(body)
-            last = _decode_message(request.messages[-1]) if request.messages else _Message()
-        except msgspec.ValidationError as error:
-            raise wrong_field(error) from error
-        except UNREADABLE as error:
-            raise BadRequestError(f"the body is not valid JSON: {error}") from error
+        request = read_request(_decode_request, body)
+        last = read_request(_decode_message, request.messages[-1]) if request.messages else _Message()
         blocks = last.content if isinstance(last.content, list) else ()
         tool_result = any(isinstance(block, dict) and block.get("type") == "tool_result" for block in blocks)
         return Envelope(request.model, bool(request.stream), tool_result)

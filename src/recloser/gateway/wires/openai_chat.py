@@ -8,13 +8,12 @@ from recloser.gateway import sse
 from recloser.gateway.wires.wire import (
     UNREADABLE,
     Answer,
-    BadRequestError,
     Ending,
     Envelope,
     EventWatch,
     Refusal,
     error_object,
-    wrong_field,
+    read_request,
 )
 
 _CODES = {
@@ -94,13 +93,8 @@ class OpenAIChat:
 
     def read(self, body: bytes) -> Envelope:
         """What routing needs of a request."""
-        try:
-            request = _decode_request(body)
-            last = _decode_message(request.messages[-1]) if request.messages else _Message()
-        except msgspec.ValidationError as error:
-            raise wrong_field(error) from error
-        except UNREADABLE as error:
-            raise BadRequestError(f"the body is not valid JSON: {error}") from error
+        request = read_request(_decode_request, body)
+        last = read_request(_decode_message, request.messages[-1]) if request.messages else _Message()
         return Envelope(request.model, bool(request.stream), last.role in ("tool", "function"))
 
     def judge(self, body: bytes) -> Answer:

@@ -1,8 +1,9 @@
 """What every wire offers, and what they share."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from enum import Enum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -194,7 +195,20 @@ def decode_error(body: bytes) -> tuple[Any, str]:
         return None, body[:4096].decode("utf-8", "replace")
 
 
-def wrong_field(error: msgspec.ValidationError) -> BadRequestError:
+R = TypeVar("R")
+
+
+def read_request(decode: Callable[[bytes | msgspec.Raw], R], body: bytes | msgspec.Raw) -> R:
+    """A request, or a part of it, decoded as far as it matters; BadRequestError if it is none."""
+    try:
+        return decode(body)
+    except msgspec.ValidationError as error:
+        raise _wrong_field(error) from error
+    except UNREADABLE as error:
+        raise BadRequestError(f"the body is not valid JSON: {error}") from error
+
+
+def _wrong_field(error: msgspec.ValidationError) -> BadRequestError:
     """What msgspec found wrong with a request, naming the field."""
     said = str(error)
     if "required field" in said:
