@@ -9,7 +9,8 @@ import pytest
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a run in CI that skipped a test."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    skipped = len(reporter.stats.get("skipped", ())) if reporter is not None else 0
-    if skipped and os.environ.get("CI"):
-        reporter.write_line(f"{skipped} tests were skipped, and this is CI: install what they need", red=True)
+    if reporter is None or not os.environ.get("CI"):
+        return
+    if skipped := len(reporter.stats.get("skipped", ())):
+        reporter.write_line(f"\n{skipped} tests were skipped, and this is CI: install what they need", red=True)
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
