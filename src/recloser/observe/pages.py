@@ -1,6 +1,6 @@
 """The operating pages: health, readiness, metrics, status, and circuits set by hand."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -18,7 +18,6 @@ from recloser.observe.status import circuits_of, status
 _LARGEST_ORDER = 4096
 _LONGEST_ORDER = 366 * 86400.0
 _ERROR_TYPES = {403: "forbidden", 404: "not_found", 413: "too_large"}
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 class Pages:
