@@ -29,7 +29,8 @@ import recloser
 from recloser import cli
 from recloser.breaker import Breakers
 from recloser.config.model import Config
-from recloser.core.circuit import TRANSITIONS, CircuitSettings
+from recloser.core.circuit_settings import CircuitSettings
+from recloser.core.circuit_state import TRANSITIONS
 from recloser.core.classify import ROWS, Row
 from recloser.core.events import CircuitOpened, Event
 from recloser.core.failure import Effect, FailureKind, Scope

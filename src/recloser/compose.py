@@ -1,8 +1,10 @@
 """Builds a gateway from its configuration: the only file that knows all parts."""
 
+import asyncio
 import contextlib
 import gc
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
@@ -11,7 +13,7 @@ from starlette.routing import Route
 from recloser.breaker import Breakers, SystemClock
 from recloser.config.listening import address
 from recloser.config.model import Config
-from recloser.core.events import StoreLost
+from recloser.core.events import Event, StoreLost
 from recloser.gateway.gateway import Gateway
 from recloser.gateway.runtime.driver import Driver, Held
 from recloser.gateway.runtime.ingress import Door, Ingress
@@ -26,11 +28,10 @@ from recloser.observe.audit import AuditLog
 from recloser.observe.hub import Hub
 from recloser.observe.metrics import Metrics
 from recloser.observe.pages import Pages
-from recloser.ports import Store
+from recloser.ports import Emit, Store
 from recloser.simulate.provider import Provider
 from recloser.stores import open_store
 from recloser.stores.memory import MemoryStore
-from recloser.stores.write_behind import WriteBehind
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,20 @@ def _store(config: Config, hub: Hub) -> tuple[Store, tuple[str, ...]]:
         return MemoryStore(), (warning,)
 
 
+def _on_this_loop(listener: Emit) -> Emit:
+    """The listener, called on this loop also where another thread tells: the one that sees what other processes do."""
+    loop, thread = asyncio.get_running_loop(), threading.get_ident()
+
+    def tell(event: Event) -> None:
+        if threading.get_ident() == thread:
+            listener(event)
+        else:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(listener, event)
+
+    return tell
+
+
 def _calm_garbage_collector() -> None:
     """Look for cycles more rarely, and never among what was there from the start: an eighth of a request's cost."""
     gc.collect()
@@ -98,17 +113,15 @@ async def _gateway(config: Config, listened: str) -> AsyncIterator[RunningGatewa
     audit = AuditLog(config.state_dir / "events")
     hub.add(audit)
     store, warnings = _store(config, hub)
-    keeper = WriteBehind(store, clock, hub.emit)
     held = Held(clock)
     routes = Routes(config.providers, config.routes, config.profiles)
     breakers = Breakers(
         config.circuit,
-        settings_for=circuit_settings(routes, config.circuit),
+        overrides=circuit_settings(routes, config.circuit),
         expendable=lambda name: name.startswith("model/"),  # names of models come from clients
+        store=store,
+        listeners=(_on_this_loop(hub.emit), _on_this_loop(held.heard)),
         clock=clock,
-        listeners=(hub.emit, held.heard),
-        circuits=keeper.load(),
-        on_change=keeper.put,
     )
     gateway = Gateway(
         settings=config.gateway,
@@ -128,7 +141,7 @@ async def _gateway(config: Config, listened: str) -> AsyncIterator[RunningGatewa
                 gateway,
                 metrics,
                 held=lambda: len(held),
-                store=lambda: {"url": config.state.url, "lost": keeper.lost or bool(warnings)},
+                store=lambda: {"url": config.state.url, "lost": breakers.store_lost or bool(warnings)},
                 stopping=lambda: server.should_exit,
                 others=[Route("/v1/models", Models(gateway, session).page)],
             )
@@ -139,5 +152,5 @@ async def _gateway(config: Config, listened: str) -> AsyncIterator[RunningGatewa
             shown = f"[{host}]" if ":" in host else host
             yield RunningGateway(f"http://{shown}:{port}", gateway, server, warnings)
     finally:
-        keeper.close()
+        breakers.close()
         audit.close()

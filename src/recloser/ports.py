@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from recloser.core.circuit import Circuit
+from recloser.core.circuit_state import Circuit
 from recloser.core.events import Event
 
 Emit = Callable[[Event], None]
@@ -29,12 +29,16 @@ class Store(Protocol):
         """The store's clock: seconds that mean the same to every process that uses the store."""
         ...
 
-    def load(self) -> Mapping[str, Circuit]:
-        """Every circuit in the store."""
+    def load(self, since: float | None = None) -> Mapping[str, Circuit]:
+        """Every circuit in the store; or those that were changed at `since` or later, on the store's clock."""
         ...
 
     def update(self, name: str, change: Callable[[Circuit], Circuit]) -> Circuit:
-        """Replace a circuit by `change` of it, atomically. `change` is pure and may run twice."""
+        """Replace a circuit by `change` of it, atomically; what is not there yet is a fresh one.
+
+        `change` may run more than once: the last run is the one that holds. Where it gives back what it was given,
+        nothing is written. Takes a second at most; then it raises.
+        """
         ...
 
     def close(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from recloser.core.circuit import Circuit, CircuitState, Lease
+from recloser.core.circuit_state import Circuit, CircuitState, Lease
 from recloser.core.events import Event
 from recloser.core.failure import FailureKind
 from recloser.ports import Store

@@ -7,7 +7,7 @@ from typing import Any
 
 from recloser.config import Config, StateSettings
 from recloser.config.load import read
-from recloser.core.circuit import CircuitSettings
+from recloser.core.circuit_settings import CircuitSettings
 from recloser.gateway.providers import provider_kinds
 from recloser.gateway.settings import GatewaySettings
 

@@ -9,17 +9,9 @@ from typing import Any
 import pytest
 
 from recloser.core import circuit as machine
-from recloser.core.circuit import (
-    LONGEST_OPENING,
-    TRANSITIONS,
-    Circuit,
-    CircuitSettings,
-    CircuitState,
-    Denied,
-    Lease,
-    Permit,
-    Step,
-)
+from recloser.core.circuit import LONGEST_OPENING
+from recloser.core.circuit_settings import CircuitSettings
+from recloser.core.circuit_state import TRANSITIONS, Circuit, CircuitState, Denied, Lease, Permit, Step
 from recloser.core.errors import ConfigError
 from recloser.core.events import (
     CircuitClosed,

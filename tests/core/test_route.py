@@ -2,7 +2,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from recloser.core.circuit import CircuitState, Denied
+from recloser.core.circuit_state import CircuitState, Denied
 from recloser.core.failure import FailureKind, Scope
 from recloser.core.route import Choice, CircuitPath, Passed, choose, circuit_path
 

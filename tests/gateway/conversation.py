@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from recloser.breaker import Breakers
-from recloser.core.circuit import CircuitSettings
+from recloser.core.circuit_settings import CircuitSettings
 from recloser.core.classify import INTERRUPTED, TIMEOUT, UNREACHABLE, Row
 from recloser.gateway.asks import (
     Ask,

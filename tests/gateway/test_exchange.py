@@ -7,7 +7,8 @@ import pytest
 from tests.gateway.conversation import ANSWER, DONE, HELLO, JSON, PLAIN, ROLE, STOP, STREAMING, Conversation
 
 from recloser.breaker import Breakers
-from recloser.core.circuit import CircuitSettings, CircuitState
+from recloser.core.circuit_settings import CircuitSettings
+from recloser.core.circuit_state import CircuitState
 from recloser.core.classify import INTERRUPTED
 from recloser.core.units import Secret
 from recloser.gateway.asks import Begin, Finish, Hold, Read, Reply, Send

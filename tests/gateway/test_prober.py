@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 
 from recloser.breaker import Breakers
-from recloser.core.circuit import CircuitState
+from recloser.core.circuit_state import CircuitState
 from recloser.core.classify import AUTH
 from recloser.core.events import CircuitClosed, Event
 from recloser.gateway.gateway import Gateway

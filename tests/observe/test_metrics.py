@@ -5,7 +5,7 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 from recloser.breaker import Breakers
-from recloser.core.circuit import CircuitSettings
+from recloser.core.circuit_settings import CircuitSettings
 from recloser.core.events import CircuitClosed, CircuitForced, CircuitHalfOpened, CircuitOpened, Event
 from recloser.gateway.events import AttemptFailed, RequestFinished
 from recloser.observe.hub import Stamped
@@ -40,8 +40,9 @@ class Told:
 
 def opened(circuit: str, seq: int = 1) -> CircuitOpened:
     return CircuitOpened(
-        subject=circuit, seq=seq, failure="timeout", failures=5, retry_after=1.0, authoritative=False, reason="x"
-    )
+        subject=circuit, seq=seq, failure="timeout", failures=5, rule="consecutive_failures", retry_after=1.0,
+        authoritative=False, reason="x",
+    )  # fmt: skip
 
 
 def failed(**more: Any) -> AttemptFailed:
@@ -56,7 +57,8 @@ def test_the_names_are_those_that_are_promised() -> None:
     told.breakers["account/a"].acquire().succeed()
     assert {name for name, *_ in told.samples} == {
         "recloser_requests_total", "recloser_attempts_total", "recloser_circuit_state",
-        "recloser_circuit_transitions_total", "recloser_first_token_seconds_count", "recloser_first_token_seconds_sum",
+        "recloser_circuit_transitions_total", "recloser_circuit_calls_total", "recloser_circuit_cooldown_seconds",
+        "recloser_circuit_remaining_seconds", "recloser_first_token_seconds_count", "recloser_first_token_seconds_sum",
         "recloser_request_seconds_count", "recloser_request_seconds_sum", "recloser_held_requests",
     }  # fmt: skip
 
@@ -77,6 +79,13 @@ def test_an_attempt_that_the_client_left_is_counted_and_one_that_failed_is_not_c
     assert [(key, value) for key, value in lost.items() if key[0] == "recloser_attempts_total"] == [
         (("recloser_attempts_total", "a", "timeout"), 1)
     ]
+
+
+def test_a_refused_request_is_no_quick_answer() -> None:
+    nobody = {**FINISHED, "target": None, "first_token": None, "duration": 0.0, "status": 503}
+    samples = Told(RequestFinished(**nobody, seq=1, attempts=0, outcome="refused")).samples
+    assert samples[("recloser_requests_total", "anthropic", "refused")] == 1
+    assert ("recloser_request_seconds_count", "anthropic") not in samples
 
 
 def test_circuits_stand_as_they_are_when_asked() -> None:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from recloser.breaker import Breakers
-from recloser.core.circuit import CircuitSettings, CircuitState
+from recloser.core.circuit_settings import CircuitSettings
+from recloser.core.circuit_state import CircuitState
 from recloser.core.failure import Effect, Failure, FailureKind, Scope
 from recloser.gateway.gateway import Gateway
 from recloser.gateway.settings import GatewaySettings, ProviderSettings, RouteSettings

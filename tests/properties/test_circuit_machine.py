@@ -20,7 +20,8 @@ from hypothesis.stateful import (
 )
 
 from recloser.core import circuit as machine
-from recloser.core.circuit import TRANSITIONS, Circuit, CircuitSettings, CircuitState, Denied, Permit, Step
+from recloser.core.circuit_settings import CircuitSettings
+from recloser.core.circuit_state import TRANSITIONS, Circuit, CircuitState, Denied, Permit, Step
 from recloser.core.events import CircuitClosed, CircuitForced, CircuitHalfOpened, CircuitOpened, Event, PermitExpired
 from recloser.core.failure import Effect, Failure, FailureKind, Scope
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recloser.core.circuit import Circuit, CircuitState, Lease
+from recloser.core.circuit_state import Circuit, CircuitState, Lease
 from recloser.core.failure import FailureKind
 from recloser.stores import record
 from recloser.testing import HALF_OPEN_CIRCUIT, OPEN_CIRCUIT

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from recloser.core.circuit import Circuit
+from recloser.core.circuit_state import Circuit
 from recloser.ports import Store
 from recloser.stores import sqlite
 from recloser.stores.sqlite import SqliteStore

@@ -11,7 +11,7 @@ from recloser.config.checks import contradictions
 from recloser.config.model import Config, StateSettings
 from recloser.config.problems import BadConfigError, Key, Problem, line_numbers
 from recloser.config.values import Reader
-from recloser.core.circuit import CircuitSettings
+from recloser.core.circuit_settings import CircuitSettings
 from recloser.gateway.settings import GatewaySettings, ProviderSettings, RouteSettings
 
 __all__ = ["FILE_NAME", "find", "load", "load_nearby", "read"]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recloser.core.circuit import CircuitSettings
+from recloser.core.circuit_settings import CircuitSettings
 from recloser.gateway.settings import GatewaySettings, ProviderSettings, RouteSettings
 
 

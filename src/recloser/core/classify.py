@@ -176,10 +176,31 @@ CANCELLED = Row(
     seen="client went away",
     kind=FailureKind.CANCELLED, scope=Scope.NOBODY, effect=Effect.NOTHING, then=Then.TELL_CALLER,
 )  # fmt: skip
+EXECUTION_ERROR = Row(
+    seen="in ordinary code: any other exception",
+    kind=FailureKind.EXECUTION_ERROR, scope=Scope.MODEL, effect=Effect.COUNTS,
+)  # fmt: skip
+PERMISSION_DENIED = Row(
+    seen="in ordinary code: the system does not permit it to the caller",
+    kind=FailureKind.PERMISSION_DENIED, scope=Scope.NOBODY, effect=Effect.NOTHING, then=Then.TELL_CALLER,
+)  # fmt: skip
+POLICY_REFUSED = Row(
+    seen="in ordinary code: a policy, a safety gate or a plan mode refuses the call",
+    kind=FailureKind.POLICY_REFUSED, scope=Scope.NOBODY, effect=Effect.NOTHING, then=Then.TELL_CALLER,
+)  # fmt: skip
+SANDBOX = Row(
+    seen="in ordinary code: the sandbox refuses the call",
+    kind=FailureKind.SANDBOX, scope=Scope.NOBODY, effect=Effect.NOTHING, then=Then.TELL_CALLER,
+)  # fmt: skip
+CIRCUIT_OPEN = Row(
+    seen="in ordinary code: another circuit refuses the call, which has been charged already",
+    kind=FailureKind.CIRCUIT_OPEN, scope=Scope.NOBODY, effect=Effect.NOTHING, then=Then.TELL_CALLER,
+)  # fmt: skip
 
 ROWS = (
     BILLING, TOO_LARGE, QUOTA, SPEND_CAP, RESOURCES, OVERLOADED, AUTH, NOT_FOUND, RATE_LIMITED, TIMEOUT,
     MODEL_SERVER_ERROR, SERVER_ERROR, INVALID_REQUEST, MALFORMED, INTERRUPTED, UNREACHABLE, CANCELLED,
+    EXECUTION_ERROR, PERMISSION_DENIED, POLICY_REFUSED, SANDBOX, CIRCUIT_OPEN,
 )  # fmt: skip
 """In the order of precision: where two rows see something in an answer, the upper one is right."""
 
@@ -193,13 +214,13 @@ def classify_answer(
     that was asked for, to tell a model's own limit from the account's.
     """
     row = _row(status, body, text) or (MALFORMED if status < 400 else SERVER_ERROR)
-    failure = row.failure(status=status, message=_message(body, text), quoted=True)
+    failure = row.failure(status=status, message=sentence_of(body, text), quoted=True)
     return _timed(failure, headers, body, text, model, wall_now)
 
 
 def classify_error_object(body: Any, *, model: str = "", wall_now: float) -> Failure:
     """What an error object means that came inside a 200: as its type says, else malformed."""
-    text = _message(body, "")
+    text = sentence_of(body, "")
     row = _row(None, body, text) or MALFORMED
     return _timed(row.failure(message=text, quoted=True), {}, body, text, model, wall_now)
 
@@ -239,7 +260,7 @@ def error_types(body: Any) -> frozenset[str]:
     return frozenset(found)
 
 
-def _message(body: Any, text: str) -> str:
+def sentence_of(body: Any, text: str) -> str:
     """The sentence of an error body, for people; short, on one line. JSON without one says nothing."""
     said = _sentence(body) if body is not None else text
     return " ".join(said[: _MESSAGE_LIMIT * 4].split())[:_MESSAGE_LIMIT]

@@ -20,9 +20,12 @@ class CircuitOpenError(RecloserError):
     """A circuit refused the call. `retry_after` is in seconds; None when time alone will not reopen it."""
 
     def __init__(self, name: str, state: str, retry_after: float | None, reason: str) -> None:
-        when = "until it is reset" if retry_after is None else f"try again in {format_duration(retry_after)}"
-        super().__init__(f"circuit {name!r} is {state} ({reason}); {when}")
+        super().__init__(name, state, retry_after, reason)
         self.name = name
         self.state = state
         self.retry_after = retry_after
         self.reason = reason
+
+    def __str__(self) -> str:  # only where somebody reads it: refusing must be cheap
+        again = "until it is reset" if self.retry_after is None else f"try again in {format_duration(self.retry_after)}"
+        return f"circuit {self.name!r} is {self.state} ({self.reason}); {again}"

@@ -28,12 +28,36 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitOpened(Event):
-    """A circuit opened: no call passes until `retry_after` seconds have gone by (None: until it is proven well)."""
+    """A circuit opened: no call passes until `retry_after` seconds have gone by (None: until it is proven well).
+
+    `rule` is what opened it: consecutive_failures, failure_rate, slow_rate, at_once, trial; or shared, if another
+    process did.
+    """
 
     failure: str
     failures: int
+    rule: str
     retry_after: float | None
     authoritative: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitExtended(Event):
+    """An open circuit stays open for longer: a late answer of the server named a later time."""
+
+    failure: str
+    retry_after: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitWouldOpen(Event):
+    """A circuit that only observes would have opened, by this rule."""
+
+    failure: str
+    failures: int
+    rule: str
     reason: str
 
 

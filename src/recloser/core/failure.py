@@ -22,6 +22,12 @@ class FailureKind(StrEnum):
     MALFORMED = "malformed"
     INTERRUPTED = "interrupted"
     CANCELLED = "cancelled"
+    # No answer of a provider means these; exceptions of ordinary code and of tools do.
+    EXECUTION_ERROR = "execution_error"
+    PERMISSION_DENIED = "permission_denied"
+    POLICY_REFUSED = "policy_refused"
+    SANDBOX = "sandbox"
+    CIRCUIT_OPEN = "circuit_open"
 
 
 LIMITS = frozenset({FailureKind.RATE_LIMITED, FailureKind.QUOTA})

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from recloser.core.circuit import Denied
+from recloser.core.circuit_state import Denied
 from recloser.core.failure import Scope
 
 

@@ -1,7 +1,10 @@
 """What a setting's number means, said in its type, so that a configuration file may write it as people do."""
 
+import math
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, TypeGuard
+
+from recloser.core.errors import ConfigError
 
 
 class Unit(Enum):
@@ -13,6 +16,23 @@ class Unit(Enum):
 
 Duration = Annotated[float, Unit.SECONDS]
 Size = Annotated[int, Unit.BYTES]
+
+
+def in_seconds(name: str, given: object, *, may_be_off: bool = False) -> float:
+    """A duration that code has set: a number of seconds or a `timedelta`, finite and above 0.
+
+    `may_be_off`: 0 is taken too, and turns off what it is about. ConfigError names what cannot work.
+    """
+    value = given.total_seconds() if hasattr(given, "total_seconds") else given
+    if is_number(value) and math.isfinite(value) and (value > 0 or (may_be_off and value == 0)):
+        return float(value)
+    least = "of at least 0 (0 turns it off)" if may_be_off else "above 0"
+    raise ConfigError(f"{name} must be a finite duration {least}, not {given!r}")
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a number; a truth value is none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class Secret:

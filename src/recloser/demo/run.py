@@ -10,7 +10,7 @@ from pathlib import Path
 
 import aiohttp
 
-from recloser.core.circuit import CircuitSettings
+from recloser.core.circuit_settings import CircuitSettings
 from recloser.demo.clients import Clients, Outcome
 from recloser.demo.processes import COOLDOWN, THRESHOLD, Child, Children, DemoError, children, gateway_config
 from recloser.demo.story import CLIENTS, PACE, Story

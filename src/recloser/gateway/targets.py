@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 from recloser.breaker import Breakers, HeldPermit
-from recloser.core.circuit import CircuitSettings
+from recloser.core.circuit_settings import CircuitSettings
 from recloser.core.failure import Failure, Scope
 from recloser.core.route import CircuitPath, circuit_path
 from recloser.core.units import Secret

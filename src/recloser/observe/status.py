@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from math import isinf
 from typing import Any, Protocol
 
-from recloser.core.circuit import CircuitState, Denied
+from recloser.core.circuit_state import CircuitState, Denied
 from recloser.core.failure import FailureKind
 from recloser.core.route import CircuitPath, circuit_path
 from recloser.gateway.gateway import Gateway

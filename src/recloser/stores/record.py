@@ -5,16 +5,20 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from recloser.core.circuit import Circuit, CircuitState, Lease
+from recloser.core.circuit_state import Circuit, CircuitState, Lease
 from recloser.core.failure import FailureKind
 
-_FORMAT = 1
+_FORMAT = 2
 _COUNTS = ("generation", "seq", "failures", "openings", "successes", "permits")
 
 
 def dump(circuit: Circuit) -> str:
-    """The circuit as JSON. Infinity, which JSON lacks, is written as a word."""
+    """The circuit as JSON, without its window: that is one process's own.
+
+    Infinity, which JSON lacks, is written as a word.
+    """
     fields = {**asdict(circuit), "leases": [tuple(lease) for lease in circuit.leases]}
+    del fields["window"]
     if circuit.open_until is not None and math.isinf(circuit.open_until):
         fields["open_until"] = "never"
     return json.dumps({"format": _FORMAT, **fields}, separators=(",", ":"))
@@ -43,15 +47,18 @@ def load(text: str) -> Circuit:
 def _sound(circuit: Circuit) -> bool:
     """Whether the machine can go on from here: a record may have been written by anybody."""
     counts = [getattr(circuit, name) for name in _COUNTS] + [lease.number for lease in circuit.leases]
-    times = [circuit.cooldown, *(time for lease in circuit.leases for time in lease[1:])]
-    times += [time for time in (circuit.opened_at, circuit.closed_at) if time is not None]
+    times = [circuit.cooldown, *(time for lease in circuit.leases for time in lease[1:3])]
+    known = (circuit.opened_at, circuit.closed_at, circuit.outage_began, circuit.failed_at, circuit.recovery)
+    times += [time for time in known if time is not None]
     times += [circuit.open_until] if circuit.open_until not in (None, math.inf) else []
-    reason: object = circuit.reason
+    flag: object = circuit.authoritative
+    words: list[object] = [circuit.reason, *(lease.owner for lease in circuit.leases)]
     refusing = circuit.state in (CircuitState.OPEN, CircuitState.FORCED_OPEN)
     return (
         all(type(count) is int and count >= 0 for count in counts)
         and all(type(time) in (int, float) and math.isfinite(time) for time in times)
-        and isinstance(reason, str)
+        and all(isinstance(word, str) for word in words)
+        and isinstance(flag, bool)
         and refusing == (circuit.open_until is not None)
         and (circuit.opened_at is not None or not (refusing or circuit.state is CircuitState.HALF_OPEN))
     )

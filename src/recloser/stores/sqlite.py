@@ -1,13 +1,14 @@
 """Circuits in a SQLite file (WAL): kept over restarts, and safe where several processes of a host write them."""
 
 import contextlib
+import math
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from recloser.core.circuit import Circuit
+from recloser.core.circuit_state import Circuit
 from recloser.stores import record
 
 _VERSION = 1
@@ -17,9 +18,11 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS circuits (
   name TEXT PRIMARY KEY, circuit TEXT NOT NULL, changed REAL NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS circuits_changed ON circuits (changed);
 CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 0), boot TEXT NOT NULL, offset REAL NOT NULL);
 """
-_BUSY_TIMEOUT = 5.0
+_BUSY_TIMEOUT = 1.0
+"""Somebody's call waits for it."""
 _KEPT_FOR = 30 * 86400.0
 """Longer than the longest opening: what did not change since is no news, and names of models come and go."""
 
@@ -42,11 +45,14 @@ class SqliteStore:
         """Seconds on the clock that every process using this file shares."""
         return time.monotonic() + self._offset
 
-    def load(self) -> Mapping[str, Circuit]:
-        """Every circuit in the file; a record that cannot be read is passed over."""
+    def load(self, since: float | None = None) -> Mapping[str, Circuit]:
+        """Every circuit in the file, or those changed since; a record that cannot be read is passed over."""
+        self._reopen_if_gone()
         circuits = {}
         with self._lock:
-            rows = self._database.execute("SELECT name, circuit FROM circuits").fetchall()
+            rows = self._database.execute(
+                "SELECT name, circuit FROM circuits WHERE changed >= ?", (-math.inf if since is None else since,)
+            ).fetchall()
         for name, text in rows:
             with contextlib.suppress(ValueError):  # of another version: its circuit starts closed
                 circuits[name] = record.load(text)

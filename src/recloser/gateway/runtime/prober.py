@@ -11,7 +11,7 @@ from typing import Self
 import aiohttp
 
 from recloser.breaker import CircuitBreaker
-from recloser.core.circuit import CircuitState
+from recloser.core.circuit_state import CircuitState
 from recloser.core.events import CircuitOpened, Event
 from recloser.gateway.gateway import Gateway
 from recloser.gateway.runtime.models import NO_LIST, list_models

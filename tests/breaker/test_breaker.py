@@ -10,7 +10,8 @@ from functools import partial
 import pytest
 
 from recloser.breaker import Breakers, CircuitBreaker, HeldPermit
-from recloser.core.circuit import Circuit, CircuitSettings, CircuitState
+from recloser.core.circuit_settings import CircuitSettings
+from recloser.core.circuit_state import Circuit, CircuitState
 from recloser.core.errors import CircuitOpenError
 from recloser.core.events import CircuitClosed, Event
 from recloser.core.failure import Effect, Failure, FailureKind, Scope

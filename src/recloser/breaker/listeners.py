@@ -1,0 +1,47 @@
+"""Tells what happened to those who listen, after the lock is left and in the order of the commits."""
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+
+from recloser.breaker.reports import report_once
+from recloser.core.events import Event
+from recloser.ports import Emit
+
+
+class Outbox:
+    """Events on their way to the listeners.
+
+    Whoever tells already takes along what others commit meanwhile, so nobody waits and nothing is overtaken: a slow
+    listener holds up nobody's admission but its own thread's, and one that calls back in does no harm.
+    """
+
+    __slots__ = ("_events", "_listeners", "_telling")
+
+    def __init__(self, listeners: Iterable[Emit]) -> None:
+        self._listeners = tuple(listeners)
+        self._events: deque[Event] = deque()
+        self._telling = threading.Lock()
+
+    def put(self, events: Iterable[Event]) -> None:
+        """Take events in the order of their commits. Those who commit hold their lock, so that it is one order."""
+        if self._listeners:
+            self._events.extend(events)
+
+    def tell(self) -> None:
+        """Give the events to the listeners. No lock is held."""
+        while self._events and self._telling.acquire(blocking=False):
+            try:
+                while self._events:
+                    tell(self._listeners, self._events.popleft())
+            finally:
+                self._telling.release()
+
+
+def tell(listeners: Iterable[Emit], event: Event) -> None:
+    """Give one event to every listener; what one of them raises is reported once and changes nothing."""
+    for listener in listeners:
+        try:
+            listener(event)
+        except Exception as error:  # noqa: BLE001 - a listener is a stranger; what it raises must not reach the caller
+            report_once(listener, "listener", error)

@@ -1,0 +1,213 @@
+"""A breaker per name."""
+
+import random
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from recloser.breaker.breaker import CircuitBreaker
+from recloser.breaker.clock import trusted
+from recloser.breaker.listeners import Outbox, tell
+from recloser.breaker.permit import HeldPermit
+from recloser.breaker.snapshot import BreakersSnapshot
+from recloser.core import circuit as machine
+from recloser.core.circuit_settings import CircuitSettings
+from recloser.core.circuit_state import Circuit, Denied
+from recloser.core.errors import ConfigError
+from recloser.core.events import CircuitForgotten, Event
+from recloser.ports import Clock, Emit, Store
+
+if TYPE_CHECKING:
+    from recloser.breaker.sharing import Sharing
+    from recloser.core.raised import Classify
+
+_LOOKED_AT = 8
+"""How many old breakers are looked at when a new one may need their place."""
+
+
+class Breakers:
+    """A breaker per name, made when it is first asked for.
+
+    `overrides` are the settings of names that differ from the default: by glob (the first match wins), or a function of
+    the name. The other arguments are those of each breaker.
+
+    Bounded: past `max_size`, breakers that hold no news (lastingly closed, no call in flight) are forgotten, those that
+    nobody asked for again first. At twice the bound, open ones go as well if `expendable` says so of their name, and
+    that is told.
+    """
+
+    def __init__(
+        self,
+        settings: CircuitSettings | None = None,
+        *,
+        overrides: Mapping[str, CircuitSettings] | Callable[[str], CircuitSettings] | None = None,
+        expendable: Callable[[str], bool] = lambda _name: True,
+        max_size: int = 10_000,
+        classify: "Classify | None" = None,
+        store: "str | Store | Sharing | None" = None,
+        listeners: Iterable[Emit] = (),
+        clock: Clock | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        if type(max_size) is not int or max_size < 1:
+            raise ConfigError(f"max_size must be a whole number of at least 1, not {max_size!r}")
+        self._default = settings or CircuitSettings()
+        self._overrides = overrides
+        self._expendable = expendable
+        self._max_size = max_size
+        self._classify = classify
+        self._clock = trusted(clock)
+        self._rng = rng or random.Random()  # noqa: S311 - spreads cooldowns, keeps no secret
+        self._listeners = tuple(listeners)
+        self._sharing: Sharing | None = None
+        self._lock = threading.Lock()
+        self._breakers: OrderedDict[str, CircuitBreaker] = OrderedDict()
+        self._forgotten = Circuit()
+        """The highest generation and seq among the forgotten: a name that comes back must not count from 0 again."""
+        if store is not None:
+            from recloser.breaker.sharing import sharing  # noqa: PLC0415 - who has no store need not load it
+
+            self._sharing = sharing(store, self._clock, Outbox(self._listeners))
+            self._take_over(self._sharing)
+
+    def __getitem__(self, name: str) -> CircuitBreaker:
+        breaker = self._breakers.get(name)
+        if breaker is None:
+            return self._added(name)
+        breaker.asked_for = True
+        return breaker
+
+    def _added(self, name: str) -> CircuitBreaker:
+        """The breaker of a new name; somebody else may have been quicker."""
+        told: list[Event] = []
+        with self._lock:
+            breaker = self._breakers.get(name)
+            if breaker is None:
+                breaker = self._breakers[name] = self._made(name, self._forgotten)
+                told = self._forget_some(breaker)
+        for event in told:
+            tell(self._listeners, event)
+        return breaker
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._breakers
+
+    def denial(self, name: str) -> Denied | None:
+        """Why the circuit of that name would refuse the next call, or None. Makes no breaker."""
+        breaker = self._breakers.get(name)
+        if breaker is None:
+            return None
+        breaker.asked_for = True
+        return breaker.denial()
+
+    def acquire_all(self, names: Iterable[str]) -> tuple[HeldPermit, ...]:
+        """A permit of every circuit, or CircuitOpenError and none."""
+        held: list[HeldPermit] = []
+        try:
+            for name in names:
+                held.append(self[name].acquire())  # noqa: PERF401 - what was taken must be given back
+        except BaseException:
+            for permit in held:
+                permit.cancel()
+            raise
+        return tuple(held)
+
+    def should_pause(self, max_open: int) -> bool:
+        """Whether at least `max_open` circuits are open now. It ends by itself, without a call, as cooldowns pass."""
+        if type(max_open) is not int or max_open < 1:
+            raise ConfigError(f"max_open must be a whole number of at least 1, not {max_open!r}")
+        return self.snapshot().open_count >= max_open
+
+    def close(self) -> None:
+        """Let go of the store. The circuits go on in memory."""
+        if self._sharing is not None:
+            self._sharing.close()
+
+    @property
+    def store_lost(self) -> bool:
+        """Whether the store failed the last time it was asked."""
+        return self._sharing is not None and self._sharing.lost
+
+    def snapshot(self) -> BreakersSnapshot:
+        """Every breaker at one moment. Changes nothing."""
+        with self._lock, ExitStack() as locks:
+            breakers = list(self._breakers.values())
+            for breaker in breakers:
+                locks.enter_context(breaker._lock)
+            moments = [breaker._moment() for breaker in breakers]
+            now = self._clock.monotonic()
+        return BreakersSnapshot({b.name: b._snapshot(m, now) for b, m in zip(breakers, moments, strict=True)})
+
+    def _settings_of(self, name: str) -> CircuitSettings:
+        if callable(self._overrides):
+            return self._overrides(name)
+        for glob, settings in (self._overrides or {}).items():
+            if fnmatchcase(name, glob):
+                return settings
+        return self._default
+
+    def _made(self, name: str, circuit: Circuit) -> CircuitBreaker:
+        return CircuitBreaker(
+            name,
+            self._settings_of(name),
+            classify=self._classify,
+            store=self._sharing,
+            listeners=self._listeners,
+            clock=self._clock,
+            rng=self._rng,
+            circuit=circuit,
+        )
+
+    def _take_over(self, shared: "Sharing") -> None:
+        """Begin with what the store knows, and hear of what others change."""
+        now = self._clock.monotonic()
+        for name, circuit in shared.load().items():
+            self._breakers[name] = made = self._made(name, circuit)
+            no_news = not circuit.failures or len(self._breakers) > self._max_size
+            if no_news and machine.forgettable(circuit, made.settings, now):
+                self._forget(name)
+        shared.watch(self._heard_of)
+
+    def _heard_of(self, name: str, circuit: Circuit) -> None:
+        """Another process has changed a circuit."""
+        breaker = self._breakers.get(name)
+        if breaker is None and not machine.forgettable(circuit, self._settings_of(name), self._clock.monotonic()):
+            breaker = self._added(name)
+        if breaker is not None:
+            breaker.heard_of(circuit)
+
+    def _forget_some(self, newest: CircuitBreaker) -> list[Event]:
+        """Make room for the newest breaker, if there is need; gives what is to be told. The lock is held.
+
+        The oldest have no right to stay unless somebody asked for them since they were last looked at, or there is news
+        in them. A few are looked at each time, so that no caller pays for all. At twice the bound, news goes too.
+        """
+        for _ in range(_LOOKED_AT):
+            if len(self._breakers) <= self._max_size:
+                return []
+            name, breaker = next(iter(self._breakers.items()))
+            if breaker is not newest and not breaker.asked_for and breaker.forgettable:
+                self._forget(name)
+            else:
+                breaker.asked_for = False
+                self._breakers.move_to_end(name)
+        if len(self._breakers) <= 2 * self._max_size:
+            return []
+        oldest = islice(self._breakers.items(), _LOOKED_AT)
+        expendable = [(n, b) for n, b in oldest if b is not newest and not b.asked_for and self._expendable(n)]
+        if not expendable:
+            return []
+        name, breaker = expendable[0]
+        self._forget(name)
+        last = self._forgotten
+        self._forgotten = replace(last, seq=last.seq + 1)
+        return [CircuitForgotten(subject=name, seq=last.seq + 1, state=breaker.state)]
+
+    def _forget(self, name: str) -> None:
+        gone, last = self._breakers.pop(name).circuit, self._forgotten
+        self._forgotten = Circuit(generation=max(gone.generation, last.generation), seq=max(gone.seq, last.seq))

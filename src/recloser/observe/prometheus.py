@@ -1,0 +1,92 @@
+"""Circuits as Prometheus metrics, for any program that has breakers. Needs the extra `prometheus`.
+
+    metrics = CircuitMetrics()
+    tools = Breakers(listeners=[metrics])
+    metrics.watch(tools)
+
+Everything but the transitions is read from snapshots when Prometheus asks. A call that was refused is counted as
+`denied` and nothing else: no time is measured of it. In prometheus_client's multiprocess mode there are no custom
+collectors, and so none of these metrics: scrape each process by itself there.
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from recloser.core.events import Event
+from recloser.observe.circuits import MOST_CIRCUITS, OTHERS, Circuits, Reading, Shared, Source, meaning_of_states
+
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.registry import Collector
+except ImportError as error:
+    missing = "recloser.observe.prometheus needs prometheus-client: pip install recloser[prometheus]"
+    raise ImportError(missing, name=error.name) from error
+
+
+class CircuitMetrics(Collector):
+    """The circuits of breakers and registries, registered as one collector: make one for all that share a registry.
+
+    As a listener it counts transitions. `most_circuits` circuits have a label of their own, the first that come; later
+    ones share the label that `shared` gives. ValueError if the registry has these metrics already.
+    """
+
+    def __init__(
+        self,
+        *sources: Source,
+        registry: CollectorRegistry = REGISTRY,
+        most_circuits: int = MOST_CIRCUITS,
+        shared: Shared = lambda _circuit: OTHERS,
+    ) -> None:
+        self._circuits = Circuits(most=most_circuits, shared=shared)
+        self._circuits.watch(sources)
+        self._transitions: Counter[tuple[str, str]] = Counter()
+        self._counting = threading.Lock()
+        registry.register(self)
+
+    def watch(self, *sources: Source) -> None:
+        """Show the circuits of these, too."""
+        self._circuits.watch(sources)
+
+    def __call__(self, event: Event) -> None:
+        """Count a transition; other events pass."""
+        transition = self._circuits.transition(event)
+        if transition is not None:
+            with self._counting:
+                self._transitions[transition] += 1
+
+    def describe(self) -> Iterable[Metric]:
+        """The metrics without a value: what the registry compares with those that it has."""
+        yield from _families({}, {})
+
+    def collect(self) -> Iterable[Metric]:
+        """The metrics as they stand now."""
+        with self._counting:
+            transitions = dict(self._transitions)
+        yield from _families(self._circuits.read(), transitions)
+
+
+def _families(readings: dict[str, Reading], transitions: dict[tuple[str, str], int]) -> Iterator[Metric]:
+    states = GaugeMetricFamily("recloser_circuit_state", meaning_of_states(), labels=("circuit",))
+    cooldowns = GaugeMetricFamily(
+        "recloser_circuit_cooldown_seconds", "The last cooldown that was estimated", labels=("circuit",)
+    )
+    remaining = GaugeMetricFamily(
+        "recloser_circuit_remaining_seconds",
+        "How long calls are still refused; +Inf if time alone does not help",
+        labels=("circuit",),
+    )
+    calls = CounterMetricFamily(
+        "recloser_circuit_calls", "Calls, by what became of them", labels=("circuit", "outcome")
+    )
+    for label, reading in readings.items():
+        states.add_metric((label,), reading.number)
+        cooldowns.add_metric((label,), reading.cooldown)
+        remaining.add_metric((label,), reading.remaining)
+        for outcome, count in reading.calls.items():
+            calls.add_metric((label, outcome), count)
+    entered = CounterMetricFamily("recloser_circuit_transitions", "Transitions of circuits", labels=("circuit", "to"))
+    for transition, count in transitions.items():
+        entered.add_metric(transition, count)
+    yield from (states, cooldowns, remaining, calls, entered)
