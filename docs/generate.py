@@ -263,8 +263,9 @@ def metrics() -> str:
 def _one_of_each() -> Iterator[Event]:
     """Events that make every metric show its labels."""
     yield CircuitOpened(
-        subject="", seq=1, failure="timeout", failures=5, retry_after=5.0, authoritative=False, reason=""
-    )
+        subject="", seq=1, failure="timeout", failures=5, rule="consecutive_failures", retry_after=5.0,
+        authoritative=False, reason="",
+    )  # fmt: skip
     yield AttemptFailed(
         subject="", seq=1, target="a/b", failure="timeout", status=None, circuit=None, message="", retry_after=None,
         duration=1.0,

@@ -134,6 +134,20 @@ def test_retries_never_exceed_what_capacity_calls_and_time_pay_for(
         assert retries <= bound + 1e-6
 
 
+@given(settings_of_any_kind, st.floats(0.0, 50.0), st.lists(st.floats(0.0, 5.0), max_size=50))
+def test_calls_that_are_told_later_are_paid_the_same(
+    settings: BudgetSettings, tokens: float, pauses: list[float]
+) -> None:
+    now, one_by_one = 0.0, Budget(min(tokens, settings.capacity), 0.0)
+    at_once = one_by_one
+    for pause in pauses:
+        now += pause
+        one_by_one = deposit(one_by_one, settings, now)
+    at_once = deposit(at_once, settings, now, calls=len(pauses))
+    assert at_once.tokens == pytest.approx(one_by_one.tokens)
+    assert at_once.paid_until == one_by_one.paid_until
+
+
 @given(settings_of_any_kind, st.integers(1, 200))
 def test_while_nothing_overflows_what_was_paid_for_is_there(settings: BudgetSettings, calls: int) -> None:
     """The bound is reached, not merely kept: nothing is lost to rounding."""

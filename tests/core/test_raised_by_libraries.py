@@ -9,10 +9,8 @@ import contextlib
 import http.client
 import importlib
 import json
-import os
 import socket
 import socketserver
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -208,20 +206,20 @@ def test_the_body_tells_more_than_the_status() -> None:
         assert not failure.until_proven
 
 
-@pytest.mark.parametrize("ask", [by_httpx, by_aiohttp, *MODELS])
-def test_an_answer_that_is_no_http_is_never_the_callers_fault(ask: Callable[[str], Any]) -> None:
+@pytest.mark.parametrize(
+    ("ask", "kind"),
+    [
+        (by_urllib, K.MALFORMED),
+        (by_aiohttp, K.MALFORMED),
+        (by_httpx, K.INTERRUPTED),  # it cannot tell an answer that is none from one that breaks off
+        (by_openai, K.INTERRUPTED),
+        (by_anthropic, K.INTERRUPTED),
+    ],
+)
+def test_an_answer_that_is_no_http_is_never_the_callers_fault(ask: Callable[[str], Any], kind: FailureKind) -> None:
     with saying(b"SSH-2.0-OpenSSH_9.6\r\n\r\n") as url:
         failure = classified(raised(lambda: ask(url)))
-    assert failure.kind in (K.MALFORMED, K.INTERRUPTED, K.UNREACHABLE)
-    assert failure.effect is COUNTS
-    assert failure.status is None
-
-
-def test_an_answer_that_is_no_http_to_urllib() -> None:
-    with saying(b"SSH-2.0-OpenSSH_9.6\r\n\r\n") as url:
-        error = raised(lambda: by_urllib(url))
-    assert isinstance(error, http.client.BadStatusLine)
-    assert meaning(error) == (K.MALFORMED, COUNTS)
+    assert (failure.kind, failure.effect, failure.status) == (kind, COUNTS, None)
 
 
 @pytest.mark.parametrize("ask", GENERAL)
@@ -265,10 +263,13 @@ def test_the_answer_of_urllib_is_left_unread() -> None:
 
 
 def test_a_streamed_answer_is_left_unread() -> None:
-    with saying(answer(503, b"for whoever catches it")) as url, httpx2.Client(trust_env=False) as client:
-        with client.stream("GET", url) as response:
-            assert classified(raised(response.raise_for_status)).kind is K.SERVER_ERROR
-            assert response.read() == b"for whoever catches it"
+    with (
+        saying(answer(503, b"for whoever catches it")) as url,
+        httpx2.Client(trust_env=False) as client,
+        client.stream("GET", url) as response,
+    ):
+        assert classified(raised(response.raise_for_status)).kind is K.SERVER_ERROR
+        assert response.read() == b"for whoever catches it"
 
 
 def test_aiohttps_deprecated_properties_are_not_asked() -> None:
@@ -380,11 +381,6 @@ def of_library(module: str, name: str, *bases: type) -> Any:
     return type(name, bases or (Exception,), {"__module__": module})
 
 
-def test_the_stand_ins_stand_for_what_is_not_installed() -> None:
-    assert not any(importlib.util.find_spec(name) for name in ("requests", "urllib3", "mcp", "httpx"))
-    assert not os.environ.get("CI") or "google.genai" not in sys.modules
-
-
 def test_httpx_under_its_own_name() -> None:
     transport = of_library("httpx", "TransportError", of_library("httpx", "RequestError"))
     timeout = of_library("httpx", "TimeoutException", transport)
@@ -435,9 +431,10 @@ def test_requests() -> None:
 
 def test_an_answer_of_requests_which_is_false_when_it_failed() -> None:
     class Response:
-        status_code = 429
-        headers = {"Retry-After": "7"}  # noqa: RUF012 - as it would be
-        _content = b'{"error": "slow down"}'
+        def __init__(self) -> None:
+            self.status_code = 429
+            self.headers = {"Retry-After": "7"}
+            self._content = b'{"error": "slow down"}'
 
         def __bool__(self) -> bool:
             return False

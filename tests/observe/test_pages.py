@@ -177,6 +177,10 @@ def test_a_circuit_is_opened_by_hand_for_a_time_before_any_request_needed_it(sit
     assert (circuit["retry_at"], circuit["reason"]) == ("2026-09-21T14:23:20.000Z", "new driver")
     assert site.order("endpoint/local", "close").json["state"] == "closed"
     assert site.order("endpoint/local", "disable").json["state"] == "disabled"
+    assert site.order("endpoint/local", "observe").json["state"] == "observe_only"
+    assert site.order("endpoint/local", "release").json["state"] == "closed"
+    assert site.order("endpoint/local", "open").json["state"] == "forced_open"
+    assert site.order("endpoint/local", "release").json["state"] == "half_open"
     assert site.order("endpoint/local", "reset").json["state"] == "closed"
 
 

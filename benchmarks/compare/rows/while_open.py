@@ -2,6 +2,7 @@
 
 import os
 import time
+import traceback
 from collections.abc import Callable
 
 from benchmarks.compare import clock
@@ -131,6 +132,22 @@ def _seconds_told(library: Library, zone: str) -> float | None:
         return library.retry_after(refused.raised) if isinstance(refused.raised, library.refusal) else None
     except (AttributeError, TypeError):  # the library's own arithmetic failed
         return None
+
+
+@scene("Refusals leave nothing behind: the traceback of the hundredth is as long as that of the first")
+def refusals_leave_nothing(make: Make) -> Told:
+    calls = make()
+    calls.fail(3)
+    first = _frames(calls.one().raised)
+    for _ in range(98):
+        calls.one()
+    hundredth = _frames(calls.one().raised)
+    return judged(hundredth == first, "" if hundredth == first else f"{first} frames, then {hundredth}")
+
+
+def _frames(error: BaseException | None) -> int:
+    assert error is not None
+    return len(list(traceback.walk_tb(error.__traceback__)))
 
 
 @scene("Reading everything that the breaker shows changes nothing of what it does")

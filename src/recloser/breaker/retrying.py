@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 from recloser.breaker import guarding
 from recloser.breaker.clock import trusted
+from recloser.breaker.counts import Count
 from recloser.core import budget as bucket
-from recloser.core.budget import BudgetSettings
+from recloser.core.budget import Budget, BudgetSettings
 from recloser.core.circuit_state import REFUSING
 from recloser.core.errors import CircuitOpenError
 from recloser.core.retry import RetrySettings, decide, given_up
@@ -40,25 +41,33 @@ class RetryBudget:
         self._clock = trusted(clock)
         self._lock = threading.Lock()
         self._budget = bucket.full(self.settings, self._clock.monotonic())
+        self._calls = Count()
+        self._paid_in = 0
+        """Of the calls, how many the budget knows."""
+        self.deposit = self._calls.up
+        """Call it at each first call. It only counts, without a lock; what it is worth is seen when it is needed."""
 
     @property
     def balance(self) -> float:
-        """How many retries there are now. Reading it changes nothing."""
-        return bucket.balance(self._budget, self.settings, self._clock.monotonic())
-
-    def deposit(self) -> None:
-        """A first call is made."""
+        """How many retries there are now."""
         with self._lock:
-            self._budget = bucket.deposit(self._budget, self.settings, self._clock.monotonic())
+            return self._brought_up_to_date().tokens
 
     def withdraw(self) -> bool:
         """Take one retry; False if there is not enough for it."""
         with self._lock:
-            left = bucket.withdraw(self._budget, self.settings, self._clock.monotonic())
+            left = bucket.withdraw(self._brought_up_to_date(), self.settings, self._budget.paid_until)
             if left is None:
                 return False
             self._budget = left
             return True
+
+    def _brought_up_to_date(self) -> Budget:
+        """The budget with the calls and the time that it does not know yet. The lock is held."""
+        calls = self._calls.value()
+        new, self._paid_in = calls - self._paid_in, calls
+        self._budget = bucket.deposit(self._budget, self.settings, self._clock.monotonic(), calls=new)
+        return self._budget
 
     def __repr__(self) -> str:
         return f"<RetryBudget of {self.settings.capacity:g}, {self.balance:.1f} left>"

@@ -30,6 +30,7 @@ _STATES = {
     "half_open": "on trial",
     "forced_open": "open by hand",
     "disabled": "disabled by hand",
+    "observe_only": "only observed",
 }
 
 

@@ -62,9 +62,9 @@ def balance(budget: Budget, settings: BudgetSettings, now: float) -> float:
     return min(settings.capacity, budget.tokens + earned)
 
 
-def deposit(budget: Budget, settings: BudgetSettings, now: float) -> Budget:
-    """A first call is made."""
-    tokens = min(settings.capacity, balance(budget, settings, now) + settings.ratio)
+def deposit(budget: Budget, settings: BudgetSettings, now: float, *, calls: int = 1) -> Budget:
+    """So many first calls were made. Until something is taken out it is the same whether they are told one by one."""
+    tokens = min(settings.capacity, balance(budget, settings, now) + settings.ratio * calls)
     return Budget(tokens, max(budget.paid_until, now))
 
 

@@ -29,7 +29,7 @@ REFUSING = (_O, _F)
 COUNTING = (_C, _W)
 """States in which failures are counted towards an opening."""
 TRANSITIONS: dict[tuple[CircuitState, CircuitState], str] = {
-    (_C, _O): "threshold reached, or a failure that opens at once",
+    (_C, _O): "a rule is broken, or a failure that opens at once",
     (_O, _H): "cooldown over",
     (_H, _C): "enough trials succeeded",
     (_H, _O): "a trial failed",

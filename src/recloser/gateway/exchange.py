@@ -163,7 +163,8 @@ class Exchange:
             account.content_at = delivery.content_at
             account.status = 200
         if failure is None:
-            permit.succeed()
+            first_token = delivery.content_at if self._request.envelope.stream else None
+            permit.succeed(first_token=0.0 if first_token is None else first_token - started)
             account.outcome = "ok"
             return True
         failure = target.endpoint.without_secrets(failure)

@@ -71,12 +71,14 @@ class PathPermit:
         """
         for permit in self._held[:-1]:
             if permit.trial:
-                permit.succeed()
+                permit.succeed(took=0.0)
 
-    def succeed(self) -> None:
-        """All of them did their part."""
-        for permit in self._held:
-            permit.succeed()
+    def succeed(self, *, first_token: float = 0.0) -> None:
+        """All of them did their part; the model, after so many seconds (0 where nothing tells how soon it began)."""
+        *wider, model = self._held
+        for permit in wider:
+            permit.succeed(took=0.0)
+        model.succeed(took=first_token)
 
     def fail(self, failure: Failure) -> None:
         """Charge the circuit that the failure proves broken; it says nothing about the others."""

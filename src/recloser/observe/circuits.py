@@ -25,6 +25,11 @@ MOST_CIRCUITS = 300
 """How many circuits have a label of their own. Six outcomes of each stay below the 2000 series of one instrument past
 which OpenTelemetry's SDK throws all together."""
 
+COOLDOWN = "The last cooldown that was estimated"
+REMAINING = "How long calls are still refused, unless time alone does not help"
+CALLS = "Calls, by what became of them"
+TRANSITIONS = "Transitions of circuits"
+
 _MILDEST_FIRST = ("closed", "disabled", "observe_only", "half_open", "open", "forced_open")
 _ENTERED: Mapping[type[Event], str] = {
     CircuitOpened: "open",

@@ -13,7 +13,19 @@ from math import isinf
 
 from recloser._version import __version__
 from recloser.core.events import Event
-from recloser.observe.circuits import MOST_CIRCUITS, OTHERS, Circuits, Reading, Shared, Source, meaning_of_states
+from recloser.observe.circuits import (
+    CALLS,
+    COOLDOWN,
+    MOST_CIRCUITS,
+    OTHERS,
+    REMAINING,
+    TRANSITIONS,
+    Circuits,
+    Reading,
+    Shared,
+    Source,
+    meaning_of_states,
+)
 from recloser.observe.redact import redacted
 
 try:
@@ -46,26 +58,15 @@ class OpenTelemetrySink:
         self._span_events = span_events
         meter = get_meter("recloser", __version__, meter_provider=meter_provider)
         self._transitions = meter.create_counter(
-            "recloser.circuit.transitions", unit="{transition}", description="Transitions of circuits"
+            "recloser.circuit.transitions", unit="{transition}", description=TRANSITIONS
         )
-        meter.create_observable_gauge(
-            "recloser.circuit.state", [self._gauge(lambda reading: reading.number)], description=meaning_of_states()
-        )
-        meter.create_observable_gauge(
-            "recloser.circuit.cooldown",
-            [self._gauge(lambda reading: reading.cooldown)],
-            unit="s",
-            description="The last cooldown that was estimated",
-        )
-        meter.create_observable_gauge(
-            "recloser.circuit.remaining",
-            [self._gauge(lambda reading: reading.remaining)],
-            unit="s",
-            description="How long calls are still refused; not told if time alone does not help",
-        )
-        meter.create_observable_counter(
-            "recloser.circuit.calls", [self._calls], unit="{call}", description="Calls, by what became of them"
-        )
+        state = self._gauge(lambda reading: reading.number)
+        cooldown = self._gauge(lambda reading: reading.cooldown)
+        remaining = self._gauge(lambda reading: reading.remaining)
+        meter.create_observable_gauge("recloser.circuit.state", [state], description=meaning_of_states())
+        meter.create_observable_gauge("recloser.circuit.cooldown", [cooldown], unit="s", description=COOLDOWN)
+        meter.create_observable_gauge("recloser.circuit.remaining", [remaining], unit="s", description=REMAINING)
+        meter.create_observable_counter("recloser.circuit.calls", [self._calls], unit="{call}", description=CALLS)
 
     def watch(self, *sources: Source) -> None:
         """Observe the circuits of these, too."""

@@ -67,7 +67,7 @@ class Pages:
         return _json(status(self._gateway, held=self._held(), store=self._store()))
 
     async def _order(self, request: Request) -> Response:
-        """Open, close, reset or disable a circuit by hand: `{"for": "10m", "reason": "…"}`, both optional."""
+        """Open, close, reset, release, disable or only observe a circuit by hand: `{"for": "10m", "reason": "…"}`, both optional."""
         name, verb = request.path_params["name"], request.path_params["verb"]
         if name not in self._gateway.breakers and name not in circuits_of(self._gateway):
             raise HTTPException(404, f"there is no circuit {name[:200]!r} (yet)")
@@ -81,8 +81,13 @@ class Pages:
                 breaker.reset(reason=reason)
             case "disable":
                 breaker.disable(reason=reason)
+            case "release":
+                breaker.release(reason=reason)
+            case "observe":
+                breaker.observe_only(reason=reason)
             case _:
-                raise HTTPException(404, f"a circuit cannot be {verb[:40]!r}: open, close, reset or disable it")
+                verbs = "open, close, reset, release, disable or observe it"
+                raise HTTPException(404, f"a circuit cannot be {verb[:40]!r}: {verbs}")
         return _json({"name": name, "state": breaker.state.value})
 
 

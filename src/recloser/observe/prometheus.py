@@ -14,7 +14,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from recloser.core.events import Event
-from recloser.observe.circuits import MOST_CIRCUITS, OTHERS, Circuits, Reading, Shared, Source, meaning_of_states
+from recloser.observe.circuits import (
+    CALLS,
+    COOLDOWN,
+    MOST_CIRCUITS,
+    OTHERS,
+    REMAINING,
+    TRANSITIONS,
+    Circuits,
+    Reading,
+    Shared,
+    Source,
+    meaning_of_states,
+)
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry
@@ -68,25 +80,18 @@ class CircuitMetrics(Collector):
 
 
 def _families(readings: dict[str, Reading], transitions: dict[tuple[str, str], int]) -> Iterator[Metric]:
-    states = GaugeMetricFamily("recloser_circuit_state", meaning_of_states(), labels=("circuit",))
-    cooldowns = GaugeMetricFamily(
-        "recloser_circuit_cooldown_seconds", "The last cooldown that was estimated", labels=("circuit",)
-    )
-    remaining = GaugeMetricFamily(
-        "recloser_circuit_remaining_seconds",
-        "How long calls are still refused; +Inf if time alone does not help",
-        labels=("circuit",),
-    )
-    calls = CounterMetricFamily(
-        "recloser_circuit_calls", "Calls, by what became of them", labels=("circuit", "outcome")
-    )
+    one = ("circuit",)
+    states = GaugeMetricFamily("recloser_circuit_state", meaning_of_states(), labels=one)
+    cooldowns = GaugeMetricFamily("recloser_circuit_cooldown_seconds", COOLDOWN, labels=one)
+    remaining = GaugeMetricFamily("recloser_circuit_remaining_seconds", f"{REMAINING}: +Inf", labels=one)
+    calls = CounterMetricFamily("recloser_circuit_calls", CALLS, labels=(*one, "outcome"))
+    entered = CounterMetricFamily("recloser_circuit_transitions", TRANSITIONS, labels=(*one, "to"))
     for label, reading in readings.items():
         states.add_metric((label,), reading.number)
         cooldowns.add_metric((label,), reading.cooldown)
         remaining.add_metric((label,), reading.remaining)
         for outcome, count in reading.calls.items():
             calls.add_metric((label, outcome), count)
-    entered = CounterMetricFamily("recloser_circuit_transitions", "Transitions of circuits", labels=("circuit", "to"))
     for transition, count in transitions.items():
         entered.add_metric(transition, count)
     yield from (states, cooldowns, remaining, calls, entered)
