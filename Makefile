@@ -6,11 +6,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint bench docs constraints clean help
+.PHONY: run test lint bench bench-breaker compare docs constraints clean help
 .DEFAULT_GOAL := help
 
 help:
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 run: .venv/.run  ## start the gateway (recloser.toml if there is one; otherwise what is found)
 	@$(BIN)/recloser serve
@@ -27,6 +27,12 @@ lint: .venv/.dev  ## ruff, mypy --strict, import contracts, docs freshness
 
 bench: .venv/.dev  ## measure the gateway against nginx and LiteLLM in one run
 	@$(BIN)/python benchmarks/gateway.py $(ARGS)
+
+bench-breaker: .venv/.dev  ## measure the circuit breaker against six others in one run
+	@$(BIN)/python benchmarks/breaker.py $(ARGS)
+
+compare: .venv/.dev  ## play the same scenes with each of them: the table of the guide
+	@$(BIN)/python benchmarks/compare/table.py $(ARGS)
 
 docs: .venv/.dev  ## regenerate what the documentation takes from the code
 	@$(BIN)/python docs/generate.py

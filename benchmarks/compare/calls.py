@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks.compare.clock import real_monotonic
 from benchmarks.compare.library import Library, UpstreamError, Way, Work, protected
 
-PATIENCE = 0.4
+PATIENCE = 1.0
 """Real seconds within which a call reaches the upstream or is refused; after that it is waiting for another call."""
 
 

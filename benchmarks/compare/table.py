@@ -1,9 +1,9 @@
 """Which circuit breaker does what: every cell is what came of running the library itself.
 
-    make bench-compare                       the table; about two minutes
-    make bench-compare ARGS='--write'        and put it where it belongs: RESULTS.md beside this file, and the block
+    make compare                       the table; about two minutes
+    make compare ARGS='--write'        and put it where it belongs: RESULTS.md beside this file, and the block
                                              `comparison` of docs/circuit-breaker.md
-    make bench-compare ARGS='--only hyx,recloser --rows late,jitter'         some columns, some rows
+    make compare ARGS='--only hyx,recloser --rows late,jitter'         some columns, some rows
 
 Needs, the first time, the network to install the libraries into .venv-bench; and redis-server for what processes share
 (without it those cells say "not run"). Ends with 1 when a cell could not be played.
@@ -32,7 +32,7 @@ from benchmarks.compare.rows import GROUPS, ROWS  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "compare" / "RESULTS.md"
 PAGE = ROOT / "docs" / "circuit-breaker.md"
 TIME_LIMIT = 30.0
-_BLOCK = re.compile(r"(<!-- generated: comparison -->\n).*?(<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- (?:generated|measured): comparison -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Cells = Mapping[str, Told]
 """What was told of one library, by way of calling."""
@@ -140,7 +140,7 @@ def _page(rows: Sequence[Row], names: Sequence[str], told: Mapping[tuple[str, st
             lines.append(_line([f"***{title}***", *("" for _ in names)]))
         lines += [_line([row.question, *(shown(told[row.key, name]) for name in names)]) for row in mine]
     lines += ["", f"Measured: {said}; {where}, {datetime.now(UTC):%Y-%m-%d}.", ""]
-    lines.append("Made by `make bench-compare ARGS=--write`; a row is a function in `benchmarks/compare/rows/`.")
+    lines.append("Made by `make compare ARGS=--write`; a row is a function in `benchmarks/compare/rows/`.")
     return "\n".join(lines)
 
 

@@ -8,8 +8,9 @@ they pass, and the circuit takes the counts in when the next decision comes.
 import math
 import random
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from types import CoroutineType, TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -17,7 +18,7 @@ from recloser.breaker import guarding
 from recloser.breaker.clock import trusted
 from recloser.breaker.counts import Count
 from recloser.breaker.held import pop, push
-from recloser.breaker.listeners import Outbox
+from recloser.breaker.listeners import Listeners, Outbox
 from recloser.breaker.permit import HeldPermit
 from recloser.breaker.reports import report_once
 from recloser.breaker.snapshot import CircuitSnapshot
@@ -74,7 +75,7 @@ class CircuitBreaker:
         *,
         classify: "Classify | None" = None,
         store: "str | Store | Sharing | None" = None,
-        listeners: Iterable[Emit] = (),
+        listeners: Iterable[Emit] | Listeners = (),
         clock: Clock | None = None,
         rng: random.Random | None = None,
         circuit: Circuit | None = None,
@@ -87,7 +88,8 @@ class CircuitBreaker:
         self._clock = trusted(clock)
         self._monotonic = self._clock.monotonic
         self._rng = rng or random.Random()  # noqa: S311 - spreads cooldowns, keeps no secret
-        self._outbox = Outbox(listeners)
+        self._listeners = listeners if isinstance(listeners, Listeners) else Listeners(listeners)
+        self._outbox = Outbox(self._listeners)
         self._lock = threading.RLock()
         self._deciding = False
         self._postponed: deque[tuple[_Change[None], bool]] = deque()
@@ -224,26 +226,40 @@ class CircuitBreaker:
         deadline: float = 60.0,
         wait_limit: float = 120.0,
         *,
+        backoff: float = 0.5,
+        backoff_max: float = 20.0,
         budget: "RetryBudget | None" = None,
+        sleep: Callable[[float], object] = time.sleep,
+        sleep_async: Callable[[float], Awaitable[object]] | None = None,
     ) -> "Retrying":
         """Calls that are tried again: at most so many attempts, all of them and the waits within `deadline` seconds.
 
         A limit that is over within `wait_limit` seconds is waited for with the permit kept; a longer one opens the
-        circuit. Retries share one budget per breaker, or the given one.
+        circuit; after other failures the pauses grow from `backoff` to `backoff_max`. Retries share one budget per
+        breaker, or the given one. `sleep` and `sleep_async` wait for so many seconds.
         """
         from recloser.breaker.retrying import RetryBudget, Retrying  # noqa: PLC0415 - see above
         from recloser.core.retry import RetrySettings  # noqa: PLC0415
 
+        settings = RetrySettings(
+            attempts=attempts, deadline=deadline, wait_limit=wait_limit, backoff=backoff, backoff_max=backoff_max
+        )
         if budget is None:
-            budget = self._budget = self._budget or RetryBudget(clock=self._clock)
-        settings = RetrySettings(attempts=attempts, deadline=deadline, wait_limit=wait_limit)
-        return Retrying(self, settings, budget)
+            with self._lock:
+                budget = self._budget = self._budget or RetryBudget(clock=self._clock)
+        return Retrying(self, settings, budget, sleep=sleep, sleep_async=sleep_async)
 
-    def loop(self, interval: float = 5.0) -> "Loop":
+    def loop(
+        self,
+        interval: float = 5.0,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        sleep_async: Callable[[float], Awaitable[object]] | None = None,
+    ) -> "Loop":
         """A coordinator's loop, `for turn in` or `async for turn in`, that is paced by this circuit and cannot spin."""
         from recloser.breaker.loop import Loop  # noqa: PLC0415 - see above
 
-        return Loop(self, interval)
+        return Loop(self, interval, sleep=sleep, sleep_async=sleep_async)
 
     # Looking. Nothing here changes anything.
 
@@ -295,6 +311,10 @@ class CircuitBreaker:
 
     def __repr__(self) -> str:
         return f"<CircuitBreaker {self.name!r} {self._circuit.state}>"
+
+    def listen(self, listener: Emit) -> None:
+        """Have one more listener hear of every event from now on."""
+        self._listeners.add(listener)
 
     # By hand.
 
@@ -351,7 +371,7 @@ class CircuitBreaker:
             self._returned(held, "ignored")
         else:
             took = self._monotonic() - held.began
-            self._settle(held, "failed", self._charge(held.permit, failure, took))
+            self._settle(held, "failed", self._charge(held.permit, failure.fit_to_note(), took))
 
     def _returned(self, held: HeldPermit, outcome: str) -> None:
         permit = held.permit

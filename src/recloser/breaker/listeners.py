@@ -9,6 +9,19 @@ from recloser.core.events import Event
 from recloser.ports import Emit
 
 
+class Listeners:
+    """Those who hear of every event of a breaker, or of a registry and all its breakers."""
+
+    __slots__ = ("all",)
+
+    def __init__(self, listeners: Iterable[Emit]) -> None:
+        self.all = tuple(listeners)
+
+    def add(self, listener: Emit) -> None:
+        """Have one more hear, from now on."""
+        self.all = (*self.all, listener)
+
+
 class Outbox:
     """Events on their way to the listeners.
 
@@ -18,14 +31,14 @@ class Outbox:
 
     __slots__ = ("_events", "_listeners", "_telling")
 
-    def __init__(self, listeners: Iterable[Emit]) -> None:
-        self._listeners = tuple(listeners)
+    def __init__(self, listeners: Listeners) -> None:
+        self._listeners = listeners
         self._events: deque[Event] = deque()
         self._telling = threading.Lock()
 
     def put(self, events: Iterable[Event]) -> None:
         """Take events in the order of their commits. Those who commit hold their lock, so that it is one order."""
-        if self._listeners:
+        if self._listeners.all:
             self._events.extend(events)
 
     def tell(self) -> None:
@@ -33,7 +46,7 @@ class Outbox:
         while self._events and self._telling.acquire(blocking=False):
             try:
                 while self._events:
-                    tell(self._listeners, self._events.popleft())
+                    tell(self._listeners.all, self._events.popleft())
             finally:
                 self._telling.release()
 

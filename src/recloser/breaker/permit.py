@@ -22,7 +22,7 @@ class HeldPermit:
         self.breaker = breaker
         self.permit = permit
         self.began = began
-        """When it was taken, on the breaker's clock."""
+        """When its call began, on the breaker's clock."""
         self.settled = False
 
     @property

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from recloser.breaker.breaker import CircuitBreaker
 from recloser.breaker.clock import trusted
-from recloser.breaker.listeners import Outbox, tell
+from recloser.breaker.listeners import Listeners, Outbox, tell
 from recloser.breaker.permit import HeldPermit
 from recloser.breaker.snapshot import BreakersSnapshot
 from recloser.core import circuit as machine
@@ -63,7 +63,7 @@ class Breakers:
         self._classify = classify
         self._clock = trusted(clock)
         self._rng = rng or random.Random()  # noqa: S311 - spreads cooldowns, keeps no secret
-        self._listeners = tuple(listeners)
+        self._listeners = Listeners(listeners)
         self._sharing: Sharing | None = None
         self._lock = threading.Lock()
         self._breakers: OrderedDict[str, CircuitBreaker] = OrderedDict()
@@ -91,7 +91,7 @@ class Breakers:
                 breaker = self._breakers[name] = self._made(name, self._forgotten)
                 told = self._forget_some(breaker)
         for event in told:
-            tell(self._listeners, event)
+            tell(self._listeners.all, event)
         return breaker
 
     def __contains__(self, name: str) -> bool:
@@ -122,6 +122,10 @@ class Breakers:
         if type(max_open) is not int or max_open < 1:
             raise ConfigError(f"max_open must be a whole number of at least 1, not {max_open!r}")
         return self.snapshot().open_count >= max_open
+
+    def listen(self, listener: Emit) -> None:
+        """Have one more listener hear of every event from now on."""
+        self._listeners.add(listener)
 
     def close(self) -> None:
         """Let go of the store. The circuits go on in memory."""

@@ -37,6 +37,10 @@ REFUSALS = frozenset({FailureKind.AUTH, FailureKind.BILLING})
 """Kinds that time does not cure: the circuit stays open until a probe, a restart or a hand closes it."""
 
 
+PLAIN_SPOKEN = LIMITS | REFUSALS | {FailureKind.OVERLOADED, FailureKind.NOT_FOUND, FailureKind.RESOURCES}
+"""Kinds whose messages speak of the provider. Others may repeat the prompt that they are about."""
+
+
 class Scope(StrEnum):
     """The smallest circuit that a failure proves broken. Wider ones come first on a circuit path."""
 
@@ -86,3 +90,7 @@ class Failure:
     def saying(self, message: str) -> "Failure":
         """The same failure with another message."""
         return replace(self, message=message)
+
+    def fit_to_note(self) -> "Failure":
+        """The failure as events and circuits keep it: without a word of the other side that could be the caller's."""
+        return self.saying("") if self.quoted and self.kind not in PLAIN_SPOKEN else self

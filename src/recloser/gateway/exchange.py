@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from recloser.breaker import Breakers
 from recloser.core.backoff import backoff
 from recloser.core.errors import CircuitOpenError
-from recloser.core.failure import LIMITS, REFUSALS, Effect, Failure, FailureKind, Then
+from recloser.core.failure import LIMITS, Effect, Failure, FailureKind, Then
 from recloser.core.route import Choice, choose
 from recloser.gateway.asks import ClientSide, Finish, Forward, GatewayStops, Hold, Reply
 from recloser.gateway.delivery import Conversation, Delivery, Line, Verbatim
@@ -168,7 +168,7 @@ class Exchange:
             account.outcome = "ok"
             return True
         failure = target.endpoint.without_secrets(failure)
-        noted = _fit_to_note(failure)
+        noted = failure.fit_to_note()
         permit.fail(noted)
         account.failed.append(Failed(target, failure))
         self._note_failure(target, noted, started)
@@ -259,12 +259,3 @@ class Exchange:
             first_token=None if account.content_at is None else account.content_at - account.started,
             duration=self._line.now - account.started,
         ))  # fmt: skip
-
-
-_PLAIN_SPOKEN = LIMITS | REFUSALS | {FailureKind.OVERLOADED, FailureKind.NOT_FOUND, FailureKind.RESOURCES}
-"""Kinds whose messages speak of the provider. Others may repeat the prompt that they are about."""
-
-
-def _fit_to_note(failure: Failure) -> Failure:
-    """The failure as the event log and the circuits keep it: without a word that could be the client's."""
-    return failure.saying("") if failure.quoted and failure.kind not in _PLAIN_SPOKEN else failure

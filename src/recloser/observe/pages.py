@@ -67,7 +67,7 @@ class Pages:
         return _json(status(self._gateway, held=self._held(), store=self._store()))
 
     async def _order(self, request: Request) -> Response:
-        """Open, close, reset, release, disable or only observe a circuit by hand: `{"for": "10m", "reason": "…"}`, both optional."""
+        """Set a circuit by hand: `{"for": "10m", "reason": "…"}`, both optional."""
         name, verb = request.path_params["name"], request.path_params["verb"]
         if name not in self._gateway.breakers and name not in circuits_of(self._gateway):
             raise HTTPException(404, f"there is no circuit {name[:200]!r} (yet)")
