@@ -167,6 +167,8 @@ class TaskCalls(Calls):
     def __init__(self, library: Library, breaker: Any, way: Way) -> None:
         super().__init__(library, breaker, way)
         self._loop = _Loop()
+        self._tasks: list[asyncio.Task[Any]] = []
+        """All of them, for ever: a held task that nobody knows is collected, which ends its call."""
 
     def begin(self, count: int) -> list[InFlight]:
         """A task each."""
@@ -190,7 +192,9 @@ class TaskCalls(Calls):
 
     def task(self, work: Work) -> "asyncio.Task[Any]":
         """Start a coroutine function."""
-        return self._loop.create_task(work())
+        task = self._loop.create_task(work())
+        self._tasks.append(task)
+        return task
 
 
 class _TaskCall(InFlight):

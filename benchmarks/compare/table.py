@@ -1,9 +1,9 @@
 """Which circuit breaker does what: every cell is what came of running the library itself.
 
-    make compare                       the table; about two minutes
-    make compare ARGS='--write'        and put it where it belongs: RESULTS.md beside this file, and the block
-                                             `comparison` of docs/circuit-breaker.md
-    make compare ARGS='--only hyx,recloser --rows late,jitter'         some columns, some rows
+    make compare                                                   the table; about two minutes
+    make compare ARGS='--write'                                    and put it into RESULTS.md beside this file, and
+                                                                   into the guide, docs/circuit-breaker.md
+    make compare ARGS='--only hyx,recloser --rows late,jitter'     some columns, some rows
 
 Needs, the first time, the network to install the libraries into .venv-bench; and redis-server for what processes share
 (without it those cells say "not run"). Ends with 1 when a cell could not be played.

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import errno
 import http.client
+import itertools
 import json
 import math
 import pickle
@@ -245,9 +246,10 @@ def test_causes_that_run_in_a_circle_say_nothing() -> None:
 
 def test_a_cause_too_far_below_is_not_looked_for() -> None:
     error: Exception = TimeoutError()
-    for _ in range(100):
+    for _ in range(8):
         error = made_from(SearchError(), error)
-    assert classified(error).kind is K.EXECUTION_ERROR
+    assert classified(error).kind is K.TIMEOUT
+    assert classified(made_from(SearchError(), error)).kind is K.EXECUTION_ERROR
 
 
 # Groups
@@ -304,6 +306,17 @@ def test_a_group_without_bounds_is_looked_at_within_bounds() -> None:
         group = ExceptionGroup("wide", [group] * 50)
     assert classified(group).kind is K.EXECUTION_ERROR
     assert 0 < looked_at <= 64
+    wrapper = type("MaxRetryError", (CountedError,), {"__module__": "urllib3"})
+    wrappers: list[Exception] = []
+    for _ in range(9):
+        wrappers = [wrapper(*wrappers) for _ in range(4)]
+    looked_at = 0
+    assert classified(wrappers[0]).kind is K.UNREACHABLE
+    assert 0 < looked_at <= 64
+
+
+def test_what_a_group_holds_beyond_the_bounds_says_nothing() -> None:
+    assert meaning(ExceptionGroup("g", [FileNotFoundError() for _ in range(1000)])) == (K.NOT_FOUND, NOTHING)
 
 
 # Answers over HTTP, whoever asked
@@ -364,6 +377,11 @@ def test_headers_are_read_in_any_case_from_the_response_or_the_exception(name: s
         assert (failure.retry_after, failure.authoritative) == (30.0, True)
 
 
+def test_headers_without_end_are_read_within_bounds() -> None:
+    endless = SimpleNamespace(items=lambda: ((f"x-{number}", "y") for number in itertools.count()))
+    assert classified(AnswerError(429, headers=endless)).kind is K.RATE_LIMITED
+
+
 def test_a_body_is_read_where_it_is_held_already() -> None:
     words = '{"error": {"message": "prompt is too long"}}'
     for held in ({"_content": words.encode()}, {"text": words}, {"body": json.loads(words)}):
@@ -418,8 +436,11 @@ def test_any_exception_that_counts_may_name_a_time() -> None:
 
     failure = classified(BusyError())
     assert (failure.kind, failure.effect, failure.retry_after) == (K.EXECUTION_ERROR, COUNTS, 12.5)
+    assert failure.authoritative
     failure = classified(made_from(BusyError(), TimeoutError()))
     assert (failure.kind, failure.effect, failure.retry_after) == (K.TIMEOUT, COUNTS, 12.5)
+    failure = classified(made_from(BusyError(), AnswerError(429, retry_after=3)))
+    assert (failure.kind, failure.effect, failure.retry_after) == (K.RATE_LIMITED, OPENS, 3.0)
     failure = classifier({BusyError: K.RATE_LIMITED})(BusyError(), NOW)
     assert (failure.kind, failure.effect, failure.retry_after) == (K.RATE_LIMITED, OPENS, 12.5)
 
@@ -447,6 +468,7 @@ def test_a_kind_that_an_exception_carries_is_used_and_a_wrong_one_is_not() -> No
     for wrong in wrongs:
         assert classified(ToolError(wrong)).kind is K.EXECUTION_ERROR
     assert classified(made_from(SearchError(), ToolError("sandbox"))).kind is K.SANDBOX
+    assert classified(AnswerError(503, failure_kind="sandboxed")).kind is K.SERVER_ERROR
 
 
 # Users' own rules

@@ -238,6 +238,9 @@ def test_an_error_in_the_middle_of_a_stream() -> None:
     with saying(answer(200, told, kind="text/event-stream")) as url:
         failure = classified(raised(lambda: by_anthropic(url, stream=True)))
     assert (failure.kind, failure.message, failure.status) == (K.OVERLOADED, "APIStatusError: Overloaded", 200)
+    told = b'event: error\ndata: {"type":"error","error":{"type":"x","message":"Your credit balance is too low"}}\n\n'
+    with saying(answer(200, told, kind="text/event-stream")) as url:
+        assert classified(raised(lambda: by_anthropic(url, stream=True))).kind is K.BILLING
     told = b'data: {"error": {"message": "Rate limit reached", "code": "rate_limit_exceeded"}}\n\n'
     with saying(answer(200, told, kind="text/event-stream")) as url:
         failure = classified(raised(lambda: by_openai(url, stream=True)))
@@ -339,7 +342,7 @@ def test_a_wrapper_of_urllib_names_its_reason() -> None:
         (aiohttp.InvalidURL("x"), K.INVALID_REQUEST),
         (aiohttp.NonHttpUrlRedirectClientError("x"), K.MALFORMED),
         (aiohttp.http_exceptions.BadHttpMessage("x"), K.MALFORMED),
-        (openai.APIResponseValidationError(httpx2.Response(200, request=REQUEST), None), K.MALFORMED),
+        (openai.APIResponseValidationError(httpx2.Response(200, request=REQUEST), {"code": "not_found"}), K.MALFORMED),
         (openai.ContentFilterFinishReasonError(), K.POLICY_REFUSED),
         (openai.APIError("odd", REQUEST, body=None), K.EXECUTION_ERROR),
         (anthropic.CredentialsError("none"), K.AUTH),

@@ -14,6 +14,7 @@ from tests.observe.fresh_process import complaint_without, loaded_by, packages_o
 
 from recloser import Breakers, CircuitBreaker, CircuitOpenError, CircuitSettings
 from recloser._version import __version__
+from recloser.breaker import CircuitSnapshot
 from recloser.core.events import CircuitOpened, StoreLost
 from recloser.observe.circuits import MOST_CIRCUITS, OUTCOMES, STATES
 from recloser.observe.otel import OpenTelemetrySink
@@ -83,9 +84,8 @@ def test_calls_are_counted_by_what_became_of_them(site: Site) -> None:
 
 
 def test_transitions_are_counted_by_where_they_lead(site: Site) -> None:
-    sink = OpenTelemetrySink(meter_provider=site.provider)
-    tools = Breakers(SETTINGS, clock=site.clock, listeners=[sink])
-    sink.watch(tools)
+    tools = Breakers(SETTINGS, clock=site.clock)
+    OpenTelemetrySink(tools, meter_provider=site.provider)
     fail(tools["shell"])
     site.clock.advance(30.0)
     tools["shell"].call(len, "well again")
@@ -96,10 +96,21 @@ def test_transitions_are_counted_by_where_they_lead(site: Site) -> None:
     assert site.points("state") == {("shell",): STATES["closed"], ("web",): STATES["disabled"]}
 
 
-def test_the_names_are_those_that_dashboards_are_built_on(site: Site) -> None:
+def test_a_breaker_may_come_later_and_its_events_another_way(site: Site) -> None:
     sink = OpenTelemetrySink(meter_provider=site.provider)
-    breaker = CircuitBreaker("search", SETTINGS, clock=site.clock, listeners=[sink])
-    sink.watch(breaker)
+    late = CircuitBreaker("late", SETTINGS, clock=site.clock)
+    told = CircuitBreaker("told", SETTINGS, clock=site.clock, listeners=[sink])
+    sink.watch(late)
+    sink.watch(told, listen=False)
+    late.disable()
+    fail(told)
+    assert site.points("state") == {("late",): STATES["disabled"], ("told",): STATES["open"]}
+    assert site.points("transitions") == {("late", "disabled"): 1, ("told", "open"): 1}
+
+
+def test_the_names_are_those_that_dashboards_are_built_on(site: Site) -> None:
+    breaker = CircuitBreaker("search", SETTINGS, clock=site.clock)
+    OpenTelemetrySink(breaker, meter_provider=site.provider)
     fail(breaker)
     metrics = site.metrics().values()
     assert {f"{metric.name} [{metric.unit}]": {*metric.data.data_points[0].attributes} for metric in metrics} == {
@@ -120,6 +131,25 @@ def test_whose_metrics_they_are_is_told(site: Site) -> None:
     assert data is not None
     assert data.resource_metrics[0].scope_metrics[0].scope.name == "recloser"
     assert data.resource_metrics[0].scope_metrics[0].scope.version == __version__
+
+
+class Counted(CircuitBreaker):
+    """A breaker that knows how often somebody looked."""
+
+    looks = 0
+
+    def snapshot(self) -> CircuitSnapshot:
+        self.looks += 1
+        return super().snapshot()
+
+
+def test_all_instruments_tell_of_one_moment_and_the_next_time_of_another(site: Site) -> None:
+    breaker = Counted("search", SETTINGS, clock=site.clock)
+    OpenTelemetrySink(breaker, meter_provider=site.provider)
+    assert len(site.metrics()) == 4
+    assert breaker.looks == 1
+    site.metrics()
+    assert breaker.looks == 2
 
 
 def test_a_wait_without_end_is_left_out_and_nobody_is_warned(site: Site, caplog: pytest.LogCaptureFixture) -> None:

@@ -14,6 +14,7 @@ from recloser.breaker import CircuitSnapshot
 from recloser.core.events import Event
 from recloser.observe.circuits import STATES, meaning_of_states
 from recloser.observe.prometheus import CircuitMetrics
+from recloser.ports import Emit
 from recloser.testing import ManualClock, in_threads
 
 SETTINGS = CircuitSettings(failure_threshold=1, cooldown=30.0, cooldown_max=30.0, jitter=0.0, permit_lease=600.0)
@@ -118,9 +119,8 @@ def test_of_a_refused_call_nothing_is_told_but_that_it_was_denied(
 
 
 def test_transitions_are_counted_by_where_they_lead(clock: ManualClock, registry: CollectorRegistry) -> None:
-    metrics = CircuitMetrics(registry=registry)
-    tools = Breakers(SETTINGS, clock=clock, listeners=[metrics])
-    metrics.watch(tools)
+    tools = Breakers(SETTINGS, clock=clock)
+    CircuitMetrics(tools, registry=registry)
     for _ in range(2):
         fail(tools["shell"])
         clock.advance(30.0)
@@ -134,20 +134,30 @@ def test_transitions_are_counted_by_where_they_lead(clock: ManualClock, registry
     }  # fmt: skip
 
 
+def test_events_may_come_another_way(clock: ManualClock, registry: CollectorRegistry) -> None:
+    metrics = CircuitMetrics(registry=registry)
+    breaker = CircuitBreaker("search", SETTINGS, clock=clock, listeners=[metrics])
+    metrics.watch(breaker, listen=False)
+    fail(breaker)
+    assert scraped(registry)[("transitions_total", "search", "open")] == 1
+
+
 def test_one_collector_shows_several_breakers_and_registries(clock: ManualClock, registry: CollectorRegistry) -> None:
     tools = Breakers(SETTINGS, clock=clock)
     fail(tools["shell"])
     search, late = CircuitBreaker("search", clock=clock), CircuitBreaker("late", clock=clock)
     metrics = CircuitMetrics(tools, search, registry=registry)
-    metrics.watch(late)
+    metrics.watch(late, tools)
+    late.disable()
     states = {key[1]: number for key, number in scraped(registry).items() if key[0] == "state"}
-    assert states == {"shell": STATES["open"], "search": STATES["closed"], "late": STATES["closed"]}
+    assert states == {"shell": STATES["open"], "search": STATES["closed"], "late": STATES["disabled"]}
+    assert scraped(registry)[("calls_total", "shell", "failed")] == 1, "who is watched already is not read twice"
+    assert scraped(registry)[("transitions_total", "late", "disabled")] == 1
 
 
 def test_the_names_are_those_that_dashboards_are_built_on(clock: ManualClock, registry: CollectorRegistry) -> None:
-    metrics = CircuitMetrics(registry=registry)
-    breaker = CircuitBreaker("search", SETTINGS, clock=clock, listeners=[metrics])
-    metrics.watch(breaker)
+    breaker = CircuitBreaker("search", SETTINGS, clock=clock)
+    CircuitMetrics(breaker, registry=registry)
     fail(breaker)
     assert {f"{family.type} {family.name}": {*family.samples[0].labels} for family in registry.collect()} == {
         "gauge recloser_circuit_state": {"circuit"},
@@ -189,9 +199,8 @@ def test_without_a_registry_it_is_the_one_that_prometheus_client_exports() -> No
 
 
 def test_names_that_users_make_up_are_bounded(clock: ManualClock, registry: CollectorRegistry) -> None:
-    metrics = CircuitMetrics(registry=registry, most_circuits=3)
-    users = Breakers(SETTINGS, clock=clock, listeners=[metrics])
-    metrics.watch(users)
+    users = Breakers(SETTINGS, clock=clock)
+    CircuitMetrics(users, registry=registry, most_circuits=3)
     for number in range(10):
         users[f"user/{number}"].call(len, "")
     assert len([key for key in scraped(registry) if key[0] == "state"]) == 4
@@ -257,6 +266,11 @@ def test_every_state_has_its_number() -> None:
     assert meaning_of_states() == "0 closed, 1 half open, 2 open, 3 forced open, 4 disabled, 5 observe only"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CircuitRepainted(Event):
+    colour: str
+
+
 class Strange:
     """A breaker of a later version, in a state that is unknown here."""
 
@@ -264,15 +278,12 @@ class Strange:
         known = CircuitBreaker("search").snapshot()
         return replace(known, state=cast("CircuitState", "dreaming"))
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CircuitRepainted(Event):
-    colour: str
+    def listen(self, listener: Emit) -> None:
+        listener(CircuitRepainted(subject="search", seq=1, colour="red"))
 
 
 def test_what_nobody_foresaw_does_no_harm(registry: CollectorRegistry) -> None:
     metrics = CircuitMetrics(cast("Any", Strange()), registry=registry)
-    metrics(CircuitRepainted(subject="search", seq=1, colour="red"))
     assert scraped(registry)[("state", "search")] == -1
     assert [key for key in scraped(registry) if key[0] == "transitions_total"] == []
     metrics.watch(CircuitBreaker("search"))

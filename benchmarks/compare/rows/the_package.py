@@ -1,18 +1,13 @@
 """What comes with the package."""
 
-import subprocess
-import sys
 import tomllib
 from importlib.metadata import requires
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 
 from benchmarks.compare.environment import ROOT
 from benchmarks.compare.library import DISTRIBUTIONS, Library
 from benchmarks.compare.row import Told, fact, judged
-
-_IMPORT = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
 
 
 @fact("Type checkers see its types (`py.typed`)")
@@ -30,10 +25,3 @@ def needs(library: Library) -> Told:
     else:
         needed = [one for one in requires(DISTRIBUTIONS[library.package]) or () if "extra ==" not in one]
     return Told(str(len(needed)), not needed)
-
-
-@fact("Milliseconds to import it")
-def import_time(library: Library) -> Told:
-    argv = [sys.executable, "-c", _IMPORT.format(library.package)]
-    took = [float(subprocess.run(argv, capture_output=True, text=True, check=True).stdout) for _ in range(5)]
-    return Told(f"{median(took) * 1000:.0f}")

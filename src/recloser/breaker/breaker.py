@@ -289,7 +289,7 @@ class CircuitBreaker:
         from recloser.core.raised import classify_exception  # noqa: PLC0415 - see above
 
         wall_now = self._clock.time()
-        if self._classify is not None:
+        if self._classify is not None and not isinstance(error, guarding.MisuseError):
             try:
                 return self._classify(error, wall_now)
             except Exception as fault:  # noqa: BLE001 - a classifier is a stranger; what it raises reaches no caller

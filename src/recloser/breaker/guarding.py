@@ -27,6 +27,8 @@ class MisuseError(TypeError):
 
 def guard(breaker: "CircuitBreaker", fn: F) -> F:
     """The function with the circuit around it, in its own form."""
+    if isinstance(fn, staticmethod | classmethod):
+        return cast("F", type(fn)(guard(breaker, fn.__func__)))
     if isinstance(fn, type) or not callable(fn):
         raise TypeError(f"a circuit breaker guards functions, not {fn!r}")
     forms = [fn, getattr(fn, "__call__", fn)]  # noqa: B004 - the form of a callable object is that of its method

@@ -243,15 +243,15 @@ def _broken_rule(circuit: Circuit, settings: CircuitSettings) -> str:
         return "consecutive_failures"
     past = window.total(circuit.window)
     failing = past.failures >= settings.failure_rate * past.calls
-    if settings.failure_rate and past.calls >= settings.minimum_calls and failing:
+    if settings.failure_rate and window.enough(past, settings) and failing:
         return "failure_rate"
     return "slow_rate" if _too_slow(circuit.window, settings) else ""
 
 
 def _too_slow(recent: Window, settings: CircuitSettings) -> bool:
     past = window.total(recent)
-    enough = settings.slow_call and settings.slow_rate and past.calls >= settings.minimum_calls
-    return bool(enough) and past.slow >= settings.slow_rate * past.calls
+    judged = settings.slow_call and settings.slow_rate and window.enough(past, settings)
+    return bool(judged) and past.slow >= settings.slow_rate * past.calls
 
 
 def _tripped(
@@ -324,7 +324,7 @@ def forgettable(circuit: Circuit, settings: CircuitSettings, now: float) -> bool
 
 
 def _usable_hint(failure: Failure) -> float | None:
-    if failure.retry_after is None or not math.isfinite(failure.retry_after) or failure.retry_after < 0:
+    if failure.retry_after is None or not 0.0 <= failure.retry_after < math.inf:
         return None
     return min(failure.retry_after, LONGEST_OPENING)
 
@@ -339,7 +339,14 @@ def _extended(circuit: Circuit, failure: Failure, subject: str, now: float) -> S
     if now + hint <= circuit.open_until:
         return Step(circuit)
     reason = _reason(failure)
-    extended = replace(circuit, open_until=now + hint, authoritative=True, last_kind=failure.kind, reason=reason)
+    extended = replace(
+        circuit,
+        open_until=now + hint,
+        authoritative=True,
+        outage_began=None,  # as in `_open`
+        last_kind=failure.kind,
+        reason=reason,
+    )
     return told(extended, CircuitExtended(
         subject=subject, seq=extended.seq + 1, failure=failure.kind, retry_after=hint, reason=reason
     ))  # fmt: skip
@@ -347,7 +354,11 @@ def _extended(circuit: Circuit, failure: Failure, subject: str, now: float) -> S
 
 def _half_open(circuit: Circuit, subject: str, now: float) -> Step:
     assert circuit.opened_at is not None
+    assert circuit.open_until is not None
     trying = entered(circuit, CircuitState.HALF_OPEN, reason=circuit.reason)
+    if circuit.outage_began is not None and circuit.failed_at is not None:
+        idle = now - circuit.open_until  # nobody asked, and that is no part of an outage
+        trying = replace(trying, outage_began=circuit.outage_began + idle, failed_at=circuit.failed_at + idle)
     return told(trying, CircuitHalfOpened(
         subject=subject, seq=trying.seq + 1, open_for=now - circuit.opened_at
     ))  # fmt: skip

@@ -6,12 +6,13 @@ from dataclasses import replace
 from recloser.core.circuit_state import Circuit, CircuitState, Step, entered, told
 from recloser.core.errors import ConfigError
 from recloser.core.events import CircuitForced
+from recloser.core.units import is_number
 from recloser.core.window import EMPTY
 
 
 def force_open(circuit: Circuit, subject: str, now: float, *, duration: float | None, reason: str) -> Step:
     """Open by hand: for `duration` seconds, or until reset."""
-    if duration is not None and not (math.isfinite(duration) and duration >= 0):
+    if duration is not None and not (is_number(duration) and 0.0 <= duration < math.inf):
         raise ConfigError(f"a circuit is forced open for a finite time of at least 0 seconds, not {duration!r}")
     until = math.inf if duration is None else now + duration
     forced = entered(circuit, CircuitState.FORCED_OPEN, opened_at=now, open_until=until, reason=reason)

@@ -82,9 +82,9 @@ class Circuit:
     authoritative: bool = False
     """Whether `open_until` is a server's own word."""
     outage_began: float | None = None
-    """When it opened first without having closed since."""
+    """When it opened first without having closed since; later by the time in which nobody asked."""
     failed_at: float | None = None
-    """When it was last seen to fail in this outage."""
+    """When it was last seen to fail in this outage; likewise."""
     recovery: float | None = None
     """How long recoveries take, as far as we have seen."""
     closed_at: float | None = None

@@ -241,7 +241,7 @@ def _status(error: BaseException, names: Sequence[str]) -> int | None:
         # because aiohttp warns whoever reads it.
         for name, lowest in (("status_code", 100), ("status", 400), ("code", 400)):
             status = _get(holder, name)
-            if isinstance(status, int) and not isinstance(status, bool):
+            if isinstance(status, int):
                 if lowest <= status < 1000:
                     return int(status)
                 break
@@ -285,10 +285,9 @@ def _body(error: BaseException) -> tuple[Any, str]:
     raws += [_held(response, name) for name in ("_content", "_body", "content", "text", "body")]
     body = next((raw for raw in raws if isinstance(raw, dict | list) and raw), None)
     raw = next((raw for raw in raws if isinstance(raw, str | bytes) and raw), "")
-    whole = len(raw) <= _BODY_LIMIT
     raw = raw[:_BODY_LIMIT]
     text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else raw
-    if body is None and whole and text.lstrip()[:1] in ("{", "["):
+    if body is None and text.lstrip()[:1] in ("{", "["):
         body = _decoded(text)
     return body, text
 
@@ -322,7 +321,7 @@ def _headers(error: BaseException) -> dict[str, str]:
         except Exception:  # noqa: BLE001, S112 - no headers, or none that can be read
             continue
     seconds = _get(error, "retry_after")
-    if isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 <= seconds < math.inf:
+    if isinstance(seconds, int | float) and 0 <= seconds < math.inf:
         found.setdefault("retry-after", str(min(seconds, _ABSURD)))
     return found
 

@@ -1,6 +1,7 @@
 """What a setting's number means, said in its type, so that a configuration file may write it as people do."""
 
 import math
+import sys
 from enum import Enum
 from typing import Annotated, TypeGuard
 
@@ -31,8 +32,10 @@ def in_seconds(name: str, given: object, *, may_be_off: bool = False) -> float:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a number; a truth value is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is a number that can be reckoned with; a truth value is none, nor is a whole number beyond floats."""
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    return isinstance(value, float)
 
 
 class Secret:

@@ -46,6 +46,14 @@ def total(window: Window) -> Slice:
     return whole
 
 
+def enough(past: Slice, settings: CircuitSettings) -> bool:
+    """Whether a rate says something: there were the minimum of calls, or as many as the window always holds."""
+    least = settings.minimum_calls
+    if settings.window_calls:  # a slice at a time falls out, and a rule must not depend on where in a slice we are
+        least = min(least, settings.window_calls - _slice_calls(settings) + 1)
+    return past.calls >= least
+
+
 def room(window: Window, settings: CircuitSettings, now: float) -> tuple[float, int | None]:
     """Until when, and for how many calls, the last slice takes what happens. Past the time: a slice must begin."""
     if not window:

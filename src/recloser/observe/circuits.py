@@ -92,10 +92,12 @@ class Circuits:
         """The counters of each circuit as they were last read."""
         self._totals: dict[str, list[int]] = {}
 
-    def watch(self, sources: Iterable[Source]) -> None:
-        """Read these, too, from now on."""
+    def watch(self, sources: Iterable[Source]) -> list[Source]:
+        """Read these, too, from now on; gives those that were not read before."""
         with self._lock:
-            self._sources += tuple(sources)
+            new = [source for source in sources if source not in self._sources]
+            self._sources += tuple(new)
+        return new
 
     def transition(self, event: Event) -> tuple[str, str] | None:
         """The label of the circuit and the state that it entered, if the event tells of such a thing."""

@@ -45,7 +45,8 @@ class Metrics:
             registry=own,
         )
         self.held = Gauge("recloser_held_requests", "Requests waiting for a circuit", registry=own)
-        self._circuits = CircuitMetrics(breakers, registry=own, most_circuits=_MOST_MODELS, shared=_among_models)
+        self._circuits = CircuitMetrics(registry=own, most_circuits=_MOST_MODELS, shared=_among_models)
+        self._circuits.watch(breakers, listen=False)  # what happens to them is heard with everything else
 
     def __call__(self, stamped: Stamped) -> None:
         """Count an event."""

@@ -1,13 +1,13 @@
 """Circuits as OpenTelemetry metrics and, if wanted, as events on spans. Needs the extra `otel`.
 
-    sink = OpenTelemetrySink()
-    tools = Breakers(listeners=[sink])
-    sink.watch(tools)
+    tools = Breakers()
+    OpenTelemetrySink(tools)
 
 The instruments are those of `recloser.observe.prometheus` with dots in their names; what exports to Prometheus makes
 the very same metrics of them. That is why the attributes have no prefix.
 """
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from math import isinf
 
@@ -35,14 +35,16 @@ except ImportError as error:
     missing = "recloser.observe.otel needs opentelemetry-api: pip install recloser[otel]"
     raise ImportError(missing, name=error.name) from error
 
+_Observed = Callable[[CallbackOptions], Iterable[Observation]]
+
 
 class OpenTelemetrySink:
     """The circuits of breakers and registries as instruments of one meter: make one for all that share a provider.
 
-    As a listener it counts transitions and, with `span_events`, adds each event to the span that is current in the
-    thread that tells it: nearly always that of the call that caused it, but whoever tells takes along what others
-    caused meanwhile. `most_circuits` and `shared` are those of `CircuitMetrics`. Without a `meter_provider` it is the
-    global one.
+    It listens to them by itself: it counts transitions and, with `span_events`, adds each event to the span that is
+    current in the thread that tells it. Nearly always that is the span of the call that caused it, but whoever tells
+    takes along what others caused meanwhile. `most_circuits` and `shared` are those of `CircuitMetrics`. Without a
+    `meter_provider` it is the global one.
     """
 
     def __init__(
@@ -54,23 +56,29 @@ class OpenTelemetrySink:
         shared: Shared = lambda _circuit: OTHERS,
     ) -> None:
         self._circuits = Circuits(most=most_circuits, shared=shared)
-        self._circuits.watch(sources)
         self._span_events = span_events
+        self._lock = threading.Lock()
+        self._reading: dict[str, Reading] = {}
+        self._told: set[str] | None = None
+        """The instruments that have told of this reading; None before the first."""
         meter = get_meter("recloser", __version__, meter_provider=meter_provider)
         self._transitions = meter.create_counter(
             "recloser.circuit.transitions", unit="{transition}", description=TRANSITIONS
         )
-        state = self._gauge(lambda reading: reading.number)
-        cooldown = self._gauge(lambda reading: reading.cooldown)
-        remaining = self._gauge(lambda reading: reading.remaining)
+        state = self._gauge("state", lambda reading: reading.number)
+        cooldown = self._gauge("cooldown", lambda reading: reading.cooldown)
+        remaining = self._gauge("remaining", lambda reading: reading.remaining)
         meter.create_observable_gauge("recloser.circuit.state", [state], description=meaning_of_states())
         meter.create_observable_gauge("recloser.circuit.cooldown", [cooldown], unit="s", description=COOLDOWN)
         meter.create_observable_gauge("recloser.circuit.remaining", [remaining], unit="s", description=REMAINING)
         meter.create_observable_counter("recloser.circuit.calls", [self._calls], unit="{call}", description=CALLS)
+        self.watch(*sources)
 
-    def watch(self, *sources: Source) -> None:
-        """Observe the circuits of these, too."""
-        self._circuits.watch(sources)
+    def watch(self, *sources: Source, listen: bool = True) -> None:
+        """Observe the circuits of these, too. Without `listen`, somebody else calls this object with their events."""
+        for source in self._circuits.watch(sources):
+            if listen:
+                source.listen(self)
 
     def __call__(self, event: Event) -> None:
         """Count a transition, and tell the current span."""
@@ -81,18 +89,26 @@ class OpenTelemetrySink:
         if self._span_events:
             _tell_span(event)
 
-    def _gauge(self, value: Callable[[Reading], float]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def _gauge(self, instrument: str, value: Callable[[Reading], float]) -> _Observed:
         def observed(_options: CallbackOptions) -> Iterator[Observation]:
-            for circuit, reading in self._circuits.read().items():
+            for circuit, reading in self._read(instrument).items():
                 if not isinf(value(reading)):  # the SDK logs a warning for each, and drops it
                     yield Observation(value(reading), {"circuit": circuit})
 
         return observed
 
     def _calls(self, _options: CallbackOptions) -> Iterator[Observation]:
-        for circuit, reading in self._circuits.read().items():
+        for circuit, reading in self._read("calls").items():
             for outcome, count in reading.calls.items():
                 yield Observation(count, {"circuit": circuit, "outcome": outcome})
+
+    def _read(self, instrument: str) -> dict[str, Reading]:
+        """The circuits, at one moment for all instruments: they are read anew when an instrument asks again."""
+        with self._lock:
+            if self._told is None or instrument in self._told:
+                self._reading, self._told = self._circuits.read(), set()
+            self._told.add(instrument)
+            return self._reading
 
 
 def _tell_span(event: Event) -> None:

@@ -1,8 +1,7 @@
 """Circuits as Prometheus metrics, for any program that has breakers. Needs the extra `prometheus`.
 
-    metrics = CircuitMetrics()
-    tools = Breakers(listeners=[metrics])
-    metrics.watch(tools)
+    tools = Breakers()
+    CircuitMetrics(tools)
 
 Everything but the transitions is read from snapshots when Prometheus asks. A call that was refused is counted as
 `denied` and nothing else: no time is measured of it. In prometheus_client's multiprocess mode there are no custom
@@ -40,8 +39,8 @@ except ImportError as error:
 class CircuitMetrics(Collector):
     """The circuits of breakers and registries, registered as one collector: make one for all that share a registry.
 
-    As a listener it counts transitions. `most_circuits` circuits have a label of their own, the first that come; later
-    ones share the label that `shared` gives. ValueError if the registry has these metrics already.
+    It listens to them by itself, to count transitions. `most_circuits` circuits have a label of their own, the first
+    that come; later ones share the label that `shared` gives. ValueError if the registry has these metrics already.
     """
 
     def __init__(
@@ -52,14 +51,16 @@ class CircuitMetrics(Collector):
         shared: Shared = lambda _circuit: OTHERS,
     ) -> None:
         self._circuits = Circuits(most=most_circuits, shared=shared)
-        self._circuits.watch(sources)
         self._transitions: Counter[tuple[str, str]] = Counter()
         self._counting = threading.Lock()
         registry.register(self)
+        self.watch(*sources)
 
-    def watch(self, *sources: Source) -> None:
-        """Show the circuits of these, too."""
-        self._circuits.watch(sources)
+    def watch(self, *sources: Source, listen: bool = True) -> None:
+        """Show the circuits of these, too. Without `listen`, somebody else calls this object with their events."""
+        for source in self._circuits.watch(sources):
+            if listen:
+                source.listen(self)
 
     def __call__(self, event: Event) -> None:
         """Count a transition; other events pass."""
