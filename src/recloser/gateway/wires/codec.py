@@ -1,0 +1,57 @@
+"""How a wire is read into the canonical form and written out of it: what translating needs of a wire.
+
+Where both ends speak the same wire none of this is used: bytes pass.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from recloser.gateway.canonical import Answer, Event, Request, Written
+
+
+class StreamReader(Protocol):
+    """Reads one upstream stream. What it is fed has been watched: whole events, none of them an error."""
+
+    def read(self, name: bytes, data: bytes) -> Iterable[Event]:
+        """What one server-sent event means; ValueError if it is none of this wire."""
+        ...
+
+    def end(self) -> Iterable[Event]:
+        """The stream ended as it should: what is still to be told, so that every part and the answer are ended."""
+        ...
+
+
+class StreamWriter(Protocol):
+    """Writes one stream for a client."""
+
+    def write(self, event: Event) -> bytes:
+        """An event as this wire's server-sent events, the stream's own terminator included; may be empty."""
+        ...
+
+
+class Codec(Protocol):
+    """One wire, read and written, as a client and as a provider speak it."""
+
+    def read_request(self, body: bytes) -> Request:
+        """A client's request; BadRequestError that names the field if it is none."""
+        ...
+
+    def write_request(self, request: Request) -> Written:
+        """A request for a provider of this wire, and what it has no words for."""
+        ...
+
+    def read_answer(self, body: bytes) -> Answer:
+        """A provider's plain answer; ValueError if it is none."""
+        ...
+
+    def write_answer(self, answer: Answer) -> bytes:
+        """A plain answer for a client of this wire."""
+        ...
+
+    def reader(self) -> StreamReader:
+        """A reader for one stream of a provider."""
+        ...
+
+    def writer(self, request: Request) -> StreamWriter:
+        """A writer for the stream that answers this request of a client."""
+        ...
