@@ -109,7 +109,7 @@ class Tool(_Value, frozen=True):
 
     name: str
     description: str = ""
-    schema: dict[str, Any] = {"type": "object", "properties": {}}
+    schema: dict[str, Any] = msgspec.field(default_factory=lambda: {"type": "object", "properties": {}})
     strict: bool | None = None
 
 
