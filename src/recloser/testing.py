@@ -1,4 +1,4 @@
-"""For tests, ours and yours: a clock that stands still, a listener that remembers, and what every store must do."""
+"""For tests, ours and yours: a clock that stands still, a listener that remembers, what stores and wires must do."""
 
 import sys
 import threading
@@ -6,13 +6,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from recloser.core.circuit_state import Circuit, CircuitState, Lease
 from recloser.core.events import Event
 from recloser.core.failure import FailureKind
 from recloser.ports import Store
 
+if TYPE_CHECKING:
+    from recloser.testing_wires import WireContract as WireContract  # noqa: PLC0414 - offered from here
+
 _FIRST_WALL_TIME = 1_790_000_000.0
+
+
+def __getattr__(name: str) -> Any:
+    """What needs more than the standard library is loaded when it is asked for."""
+    if name == "WireContract":
+        from recloser.testing_wires import WireContract  # noqa: PLC0415
+
+        return WireContract
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class ManualClock:

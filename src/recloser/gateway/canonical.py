@@ -130,18 +130,21 @@ class Effort(StrEnum):
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"
+    XHIGH = "xhigh"
+    MAX = "max"
 
 
 class Reasoning(_Value, frozen=True):
     """Whether and how much to think: a budget in tokens, or a word for it; wires translate one into the other."""
 
-    enabled: bool = True
+    enabled: bool | None = True
+    """None: the client named an effort and left the rest to the model."""
     budget: int | None = None
     effort: Effort | None = None
     adaptive: bool = False
     """The model decides how much."""
-    shown: bool = True
-    """Whether the thoughts are wanted in the answer."""
+    shown: bool | None = None
+    """Whether the thoughts are wanted in the answer; None: as the provider does by itself."""
 
 
 class OutputSchema(_Value, frozen=True):
@@ -220,6 +223,8 @@ class Answer(_Value, frozen=True):
     stop: Stop = Stop.END
     stop_sequence: str = ""
     usage: Usage = Usage()
+    created: int = 0
+    """Unix time in seconds, where the provider says it. No codec has a clock: who has one may put it here."""
 
 
 # What is streamed ----------------------------------------------------------------------------------------------------
@@ -231,6 +236,8 @@ class Began(_Value, frozen=True, tag="began"):
     id: str
     model: str
     usage: Usage = Usage()
+    created: int = 0
+    """As in `Answer`."""
 
 
 class PartBegan(_Value, frozen=True, tag="part_began"):

@@ -37,7 +37,10 @@ class Codec(Protocol):
         ...
 
     def write_request(self, request: Request) -> Written:
-        """A request for a provider of this wire, and what it has no words for."""
+        """A request for a provider of this wire, and what it has no words for.
+
+        BadRequestError if it cannot be written: it is nested too deeply.
+        """
         ...
 
     def read_answer(self, body: bytes) -> Answer:

@@ -203,17 +203,17 @@ def read_request(decode: Callable[[bytes | msgspec.Raw], R], body: bytes | msgsp
     try:
         return decode(body)
     except msgspec.ValidationError as error:
-        raise _wrong_field(error) from error
+        raise wrong_field(error) from error
     except UNREADABLE as error:
         raise BadRequestError(f"the body is not valid JSON: {error}") from error
 
 
-def _wrong_field(error: msgspec.ValidationError) -> BadRequestError:
-    """What msgspec found wrong with a request, naming the field."""
-    said = str(error)
-    if "required field" in said:
-        field = said.split("`")[1]
-        return BadRequestError(f"{field}: Field required", field)
-    what, _, path = said.partition(" - at `$")
-    place = path.rstrip("`").lstrip(".")
+def wrong_field(error: msgspec.ValidationError, inside: str = "") -> BadRequestError:
+    """What msgspec found wrong with a request, or with what stands at `inside` of it, naming the field."""
+    what, _, path = str(error).partition(" - at `$")
+    missing = what.split("`")[1] if "required field" in what else ""
+    steps = (inside, path.rstrip("`").lstrip("."), missing)
+    place = ".".join(step for step in steps if step).replace(".[", "[")
+    if missing:
+        return BadRequestError(f"{place}: Field required", place)
     return BadRequestError(f"{place or 'body'}: {what}", place or None)
