@@ -58,9 +58,7 @@ class Story:
     def succeed(self, permit: Permit, now: float, took: float = 0.0, rand: float = 0.5) -> Circuit:
         return self.take(machine.succeed(self.circuit, self.settings, permit, NAME, now, took=took, rand=rand))
 
-    def fail(
-        self, permit: Permit, now: float, what: Failure = BROKEN, rand: float = 0.5, took: float = 0.0
-    ) -> Circuit:
+    def fail(self, permit: Permit, now: float, what: Failure = BROKEN, rand: float = 0.5, took: float = 0.0) -> Circuit:
         return self.take(machine.fail(self.circuit, self.settings, permit, what, NAME, now, rand=rand, took=took))
 
     def give_back(self, permit: Permit) -> Circuit:

@@ -12,14 +12,17 @@ from recloser.ports import Emit
 class Listeners:
     """Those who hear of every event of a breaker, or of a registry and all its breakers."""
 
-    __slots__ = ("all",)
+    __slots__ = ("_lock", "all")
 
     def __init__(self, listeners: Iterable[Emit]) -> None:
+        self._lock = threading.Lock()
         self.all = tuple(listeners)
 
     def add(self, listener: Emit) -> None:
-        """Have one more hear, from now on."""
-        self.all = (*self.all, listener)
+        """Have one more hear, from now on; one that hears already does not hear twice."""
+        with self._lock:
+            if listener not in self.all:
+                self.all = (*self.all, listener)
 
 
 class Outbox:
