@@ -79,45 +79,46 @@ def test_of_many_threads_exactly_as_many_may_try_as_the_settings_say(permits: in
 
 
 class Upstream:
-    """Remembers how many calls it had at the same time."""
+    """Remembers how many calls it had at the same time; each waits a moment for company."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._now = 0
+        self.calls = 0
         self.most = 0
 
     def __call__(self) -> None:
-        with self._lock:
+        with self._changed:
             self._now += 1
+            self.calls += 1
             self.most = max(self.most, self._now)
-        for _ in range(5):
-            HERE.stat()  # lets other threads in, as any I/O would
-        with self._lock:
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._now > 1, 0.01)
+        HERE.stat()  # lets other threads in, as any I/O would
+        with self._changed:
             self._now -= 1
 
 
 def test_never_are_there_more_trials_under_way_than_allowed(clock: ManualClock) -> None:
     """Rounds of half-open in which the trials are settled in every way, while others press in."""
-    breaker = CircuitBreaker("x", replace(SETTINGS, half_open_permits=2, failure_threshold=1), clock=clock)
+    settings = replace(SETTINGS, half_open_permits=2, failure_threshold=1, permit_lease=1e9)
+    breaker = CircuitBreaker("x", settings, clock=clock)
     upstream = Upstream()
+    settlements: list[Callable[[HeldPermit], None]] = [
+        lambda permit: permit.fail(BROKEN), HeldPermit.cancel, HeldPermit.succeed, HeldPermit.ignore,
+    ]  # fmt: skip
 
-    def press(number: int) -> None:
-        for round_ in range(150):
+    def press(_: int) -> None:
+        while upstream.calls < 100:
             try:
                 permit = breaker.acquire()
             except CircuitOpenError as refused:
                 if refused.state is OPEN:
-                    clock.advance(COOLDOWN / 4)
+                    clock.advance(COOLDOWN)
                 continue
             if permit.trial:
                 upstream()
-            kind = (number + round_) % 4
-            if kind == 0:
-                permit.fail(BROKEN)
-            elif kind == 1:
-                permit.cancel()
-            else:
-                permit.succeed()
+            settlements[upstream.calls % 4](permit)
 
     all_at_once(press, 16)
     assert upstream.most == 2
