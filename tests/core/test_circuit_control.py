@@ -167,8 +167,9 @@ def test_observed_only_it_lets_everything_pass_and_tells_when_it_would_have_open
             reason="server_error: internal error",
         ),
     ]
-    assert machine.denial(story.circuit, SETTINGS, 16.0) is None
-    assert story.observe_only() is story.circuit, "once is enough"
+    before = story.circuit
+    assert machine.denial(before, SETTINGS, 16.0) is None
+    assert story.observe_only() is before, "once is enough"
 
 
 def test_in_an_outage_it_tells_once_for_each_time_the_rule_is_met_not_for_each_call() -> None:

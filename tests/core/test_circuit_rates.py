@@ -187,6 +187,13 @@ def test_when_half_of_the_calls_are_slow_it_opens_although_they_succeed() -> Non
     ]
 
 
+def test_a_fast_call_never_opens_however_slow_the_others_were() -> None:
+    story = Story(SLOW)
+    story.good(10.0, 3, took=60.0)
+    assert story.good(10.0).state is CLOSED
+    assert story.good(10.0, took=60.0).state is OPEN
+
+
 def test_slowness_is_spread_by_jitter_like_every_cooldown() -> None:
     story = Story(replace(SLOW, jitter=0.5, minimum_calls=1))
     story.succeed(story.admit(10.0), 10.0, took=5.0, rand=0.0)
@@ -292,6 +299,13 @@ def test_where_calls_limit_the_window_so_many_may_be_counted_as_its_slice_has_ro
     assert machine.easy(circuit, settings, 11.0) == Easy(0, 16.0, 3, float("inf"))
     circuit = machine.tally(circuit, settings, 3, 12.0)
     assert circuit.window == (Slice(10.0, calls=10), Slice(12.0))
+
+
+def test_a_slice_that_is_full_leaves_nothing_easy() -> None:
+    settings = replace(HALF, window_calls=100)
+    story = Story(settings)
+    assert machine.easy(story.good(10.0, 9), settings, 10.0) == Easy(0, 16.0, 1, float("inf"))
+    assert machine.easy(story.good(10.0), settings, 10.0) is None
 
 
 def test_more_successes_than_there_was_room_for_fill_the_next_slices() -> None:

@@ -100,6 +100,13 @@ def test_a_full_slice_has_no_room_though_its_time_is_not_over() -> None:
     assert window.begun(recent, LAST_100, 11.0) == (Slice(10.0, calls=10), Slice(11.0))
 
 
+def test_a_slice_that_is_fuller_than_it_may_be_now_has_no_room() -> None:
+    """The settings were reloaded, with fewer calls."""
+    recent = window.count(EMPTY, LAST_100, 10.0, calls=10)
+    assert window.room(recent, LAST_7, 11.0) == (16.0, 0)
+    assert window.count(recent, LAST_7, 11.0, calls=1) == (Slice(11.0, calls=1),)
+
+
 def test_more_calls_than_fit_go_on_in_the_next_slices() -> None:
     assert window.count(EMPTY, LAST_100, 10.0, calls=25, failures=3) == (
         Slice(10.0, calls=10, failures=3), Slice(10.0, calls=10), Slice(10.0, calls=5)

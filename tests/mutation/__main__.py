@@ -6,25 +6,24 @@ fails, by an import that fails, or by its time limit. A survivor needs a test, o
 
 import argparse
 import ast
-import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
-import multiprocessing
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from multiprocessing.connection import wait
-from multiprocessing.context import ForkProcess
+from functools import partial
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import NamedTuple
 
 import hypothesis
 import pytest
@@ -47,8 +46,15 @@ QUIET = (
     "-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:faulthandler",
     "-W", "ignore::pytest.PytestAssertRewriteWarning",  # Hypothesis is loaded before the fork, to be quick
 )  # fmt: skip
-PASSED, KILLED, BROKEN = 0, 1, 99
 MEMORY = 2 << 30
+PASSED, KILLED, BROKEN = 0, 1, 99
+
+
+class Stage(NamedTuple):
+    """Tests that run together, and for how long at most."""
+
+    files: tuple[str, ...]
+    limit: float
 
 
 class _Mutated(importlib.machinery.SourceFileLoader):
@@ -115,14 +121,31 @@ def stale(known: dict[str, str], sources: Sequence[Source]) -> list[str]:
 # One mutant
 
 
-def _run_tests(tree: Path) -> int:
-    """Runs in the forked process: PASSED, or why not."""
+def _child(tree: Path, stages: Sequence[Stage], change: Callable[[], None]) -> None:
+    """The whole life of the forked process, which leaves with what became of it."""
+    code = KILLED
+    try:
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        with (tree / f"{os.getpid()}.log").open("w") as said:
+            os.dup2(said.fileno(), 1)
+            os.dup2(said.fileno(), 2)
+            change()
+            code = _run_tests(tree, stages)
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+def _run_tests(tree: Path, stages: Sequence[Stage]) -> int:
     os.chdir(tree)
     sys.path[:] = [str(tree / "src"), str(tree), *(path for path in sys.path if path not in ("", str(ROOT)))]
     for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
         del sys.modules[name]
-    for stage in STAGES:
-        files = [str(path.relative_to(tree)) for pattern in stage for path in sorted(tree.glob(pattern))]
+    for stage in stages:
+        # in seconds of the processor, for a busy machine is no fault; and in plain ones, for who only waits
+        signal.setitimer(signal.ITIMER_PROF, stage.limit)
+        signal.setitimer(signal.ITIMER_REAL, 10 * stage.limit)
+        files = [str(path.relative_to(tree)) for pattern in stage.files for path in sorted(tree.glob(pattern))]
         code = pytest.main([*QUIET, *files])
         if code != pytest.ExitCode.OK:
             return BROKEN if code in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED) else KILLED
@@ -132,68 +155,63 @@ def _run_tests(tree: Path) -> int:
     return PASSED
 
 
-def _child(tree: Path, source: Source | None, mutant: Mutant | None, log: Path) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    if source is not None and mutant is not None:
-        mutant.apply()
-        sys.meta_path.insert(0, _Finder(source.name, source.path, source.tree))
-    with log.open("w") as said, contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = _run_tests(tree)
-    os._exit(code)
+def _forked(tree: Path, stages: Sequence[Stage], change: Callable[[], None]) -> int:
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        _child(tree, stages, change)
+    return child
 
 
-@dataclass(slots=True, kw_only=True)
-class Running:
-    """A mutant that is being tested."""
+def _ended(tree: Path) -> tuple[int, str]:
+    """The next process that ends, and what became of it."""
+    child, status = os.wait()
+    code = os.waitstatus_to_exitcode(status)
+    if code == BROKEN:
+        raise SystemExit(said_by(tree, child))
+    if code in (-signal.SIGPROF, -signal.SIGALRM):
+        return child, "timed out"
+    return child, "survived" if code == PASSED else "killed"
 
-    source: Source
-    mutant: Mutant
-    process: ForkProcess
-    began: float
+
+def said_by(tree: Path, child: int) -> str:
+    """What the tests said."""
+    return (tree / f"{child}.log").read_text()
 
 
 def outcomes(
-    tree: Path, work: Sequence[tuple[Source, Mutant]], jobs: int, limit: float
+    tree: Path, stages: Sequence[Stage], work: Sequence[tuple[Source, Mutant]], jobs: int
 ) -> Iterator[tuple[Mutant, str]]:
     """Each mutant and what became of it: killed, timed out, or survived."""
-    fork = multiprocessing.get_context("fork")
-    waiting, running = list(reversed(work)), dict[int, Running]()
-    while waiting or running:
-        while waiting and len(running) < jobs:
-            source, mutant = waiting.pop()
-            log = tree / f"{id(mutant)}.log"
-            process = fork.Process(target=_child, args=(tree, source, mutant, log))
-            process.start()
-            running[process.sentinel] = Running(source=source, mutant=mutant, process=process, began=time.monotonic())
-        wait(list(running), timeout=1.0)
-        for sentinel, one in list(running.items()):
-            if one.process.is_alive() and time.monotonic() - one.began < limit:
-                continue
-            timed_out = one.process.is_alive()
-            if timed_out:
-                one.process.kill()
-            one.process.join()
-            del running[sentinel]
-            yield one.mutant, "timed out" if timed_out else _verdict(tree, one)
+    running: dict[int, Mutant] = {}
+    for source, mutant in work:
+        if len(running) == jobs:
+            child, outcome = _ended(tree)
+            yield running.pop(child), outcome
+        running[_forked(tree, stages, partial(put_in_place, source, mutant))] = mutant
+    while running:
+        child, outcome = _ended(tree)
+        yield running.pop(child), outcome
 
 
-def _verdict(tree: Path, one: Running) -> str:
-    code = one.process.exitcode
-    if code == BROKEN:
-        raise SystemExit((tree / f"{id(one.mutant)}.log").read_text())
-    return "survived" if code == PASSED else "killed"
+def put_in_place(source: Source, mutant: Mutant) -> None:
+    """From now on whoever imports the module gets the mutant."""
+    mutant.apply()
+    sys.meta_path.insert(0, _Finder(source.name, source.path, source.tree))
 
 
-def baseline(tree: Path) -> float:
-    """How long the tests take on the unchanged tree, in seconds, where they must pass."""
-    began = time.monotonic()
-    log = tree / "baseline.log"
-    process = multiprocessing.get_context("fork").Process(target=_child, args=(tree, None, None, log))
-    process.start()
-    process.join()
-    if process.exitcode != PASSED:
-        raise SystemExit(f"the tests fail without a mutant:\n{log.read_text()}")
-    return time.monotonic() - began
+def measured(tree: Path) -> list[Stage]:
+    """The stages with their limits: the tests must pass on the unchanged tree, and may take much longer on a mutant."""
+    stages = []
+    for files in STAGES:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        child = _forked(tree, [Stage(files, 600.0)], lambda: None)
+        _, outcome = _ended(tree)
+        if outcome != "survived":
+            raise SystemExit(f"the tests fail without a mutant:\n{said_by(tree, child)}")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        stages.append(Stage(files, 5.0 + 2.0 * (after.ru_utime - before.ru_utime)))
+    return stages
 
 
 # All of them
@@ -227,30 +245,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(tree: Path, sources: Sequence[Source], work: Sequence[tuple[Source, Mutant]], jobs: int) -> int:
     known, began = reasons(), time.monotonic()
-    wrong = [f"stale reason, no such mutant: {name}" for name in stale(known, sources)]
-    hypothesis.settings.register_profile("mutation", database=None, derandomize=True, deadline=None)
-    hypothesis.settings.load_profile("mutation")
-    needed = baseline(tree)
-    print(f"{len(work)} mutants; the tests take {needed:.0f} s where nothing fails")
-    counts: Counter[str] = Counter()
-    for number, (mutant, outcome) in enumerate(outcomes(tree, work, jobs, 5 * needed + 30), start=1):
-        explained = mutant.name in known
-        counts["explained" if explained and outcome == "survived" else outcome] += 1
-        if outcome == "survived" and not explained:
-            wrong.append(f"survived: {mutant.name} (line {mutant.line})")
-            print(wrong[-1], flush=True)
-        elif explained and outcome != "survived":
-            wrong.append(f"{outcome} although there is a reason why not: {mutant.name}")
+    counts = Counter(stale=0)
+    for name in stale(known, sources):
+        counts["stale"] += 1
+        print(f"a reason without such a mutant: {name}")
+    _make_hypothesis_quick()
+    stages = measured(tree)
+    print(f"{len(work)} mutants, limits of {', '.join(f'{stage.limit:.0f} s' for stage in stages)}")
+    for number, (mutant, outcome) in enumerate(outcomes(tree, stages, work, jobs), start=1):
+        counts[outcome] += 1
+        if outcome == "survived" and mutant.name in known:
+            counts["explained"] += 1
+        elif outcome == "survived":
+            print(f"survived: {mutant.name} (line {mutant.line})")
+        elif mutant.name in known:
+            counts["stale"] += 1
+            print(f"{outcome}, although there is a reason why not: {mutant.name}")
         if number % 100 == 0:
             print(f"{number} of {len(work)} after {time.monotonic() - began:.0f} s", flush=True)
-    print(*wrong, sep="\n")
-    dead = counts["killed"] + counts["timed out"]
+    unexplained = counts["survived"] - counts["explained"]
     print(
-        f"{dead} of {len(work)} killed ({counts['timed out']} by the time limit), "
-        f"{counts['explained']} survived with a reason, {counts['survived']} without, "
-        f"in {time.monotonic() - began:.0f} s"
+        f"{len(work) - counts['survived']} of {len(work)} killed, {counts['timed out']} of them by a time limit; "
+        f"{counts['explained']} survive for a reason, {unexplained} without; {time.monotonic() - began:.0f} s"
     )
-    return 1 if wrong else 0
+    return 1 if unexplained or counts["stale"] else 0
+
+
+def _make_hypothesis_quick() -> None:
+    """The same few examples each time, and no search for the simplest that fails."""
+    phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+    hypothesis.settings.register_profile(
+        "mutation", max_examples=40, database=None, derandomize=True, deadline=None, phases=phases
+    )
+    hypothesis.settings.load_profile("mutation")
 
 
 if __name__ == "__main__":

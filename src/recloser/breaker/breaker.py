@@ -9,14 +9,16 @@ import math
 import random
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 from recloser.breaker import guarding
 from recloser.breaker.clock import trusted
 from recloser.breaker.counts import Count
+from recloser.breaker.forks import set_up_anew
 from recloser.breaker.held import pop, push
 from recloser.breaker.listeners import Listeners, Outbox
 from recloser.breaker.permit import HeldPermit
@@ -25,8 +27,8 @@ from recloser.breaker.snapshot import CircuitSnapshot
 from recloser.core import adaptive, circuit_control, window
 from recloser.core import circuit as machine
 from recloser.core.circuit_settings import CircuitSettings
-from recloser.core.circuit_sharing import adopted, announcement, concerns_others
-from recloser.core.circuit_state import PASSING, REFUSING, Circuit, CircuitState, Denied, Permit, Step, finite
+from recloser.core.circuit_sharing import adopted, announcement, same_phase
+from recloser.core.circuit_state import PASSING, REFUSING, Circuit, CircuitState, Denied, Permit, Step
 from recloser.core.errors import CircuitOpenError, ConfigError
 from recloser.core.failure import Effect, Failure, FailureKind
 from recloser.ports import Clock, Emit, Store
@@ -38,8 +40,10 @@ if TYPE_CHECKING:  # what not everybody needs is loaded by those who do: the lib
     from recloser.core.raised import Classify
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
 T = TypeVar("T")
 _Change = Callable[[Circuit, float], tuple[Step, T]]
+Ask = Literal["never", "if needed", "always"]
 _NO_LIMIT = 1 << 62
 _OUTCOMES = ("succeeded", "failed", "ignored", "cancelled", "expired")
 
@@ -92,7 +96,7 @@ class CircuitBreaker:
         self._outbox = Outbox(self._listeners)
         self._lock = threading.RLock()
         self._deciding = False
-        self._postponed: deque[tuple[_Change[None], bool]] = deque()
+        self._postponed: deque[tuple[_Change[None], Ask, int]] = deque()
         self._admissions = Count()
         self._successes = Count()
         self._denials = Count()
@@ -108,17 +112,21 @@ class CircuitBreaker:
         self.asked_for = False
         """For the registry: whether somebody asked for this breaker since it was last looked at."""
         self._sharing: Sharing | None = None
+        self._own_sharing: Sharing | None = None
         if store is not None:
             from recloser.breaker.sharing import sharing  # noqa: PLC0415 - see above
 
             self._sharing = sharing(store, self._clock, self._outbox)
-            if circuit is None:
-                circuit = self._sharing.load().get(name)
-                self._sharing.watch(lambda other, changed: self.heard_of(changed) if other == name else None)
+            if self._sharing is not store:  # else it is a registry's, which looks for all its breakers
+                self._own_sharing = self._sharing
+                circuit = self._sharing.load(name).get(name, circuit)
         self._circuit = circuit or Circuit()
         self._lane: Lane | None = None
         now = self._monotonic()
         self._become(machine.tally(self._circuit, self.settings, 0, now), now)
+        set_up_anew(self)
+        if self._own_sharing is not None:
+            self._look_on(self._own_sharing)
 
     # Guarded calls. The first lines of `call` and `call_async` are those of `guarding.py` once more: a shared function
     # would cost more than all that they do.
@@ -127,7 +135,7 @@ class CircuitBreaker:
         """Guard a function, coroutine function, generator function or async generator function."""
         return guarding.guard(self, fn)
 
-    def call(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function through the circuit. CircuitOpenError if it refuses, TypeError for a coroutine function."""
         lane = self._lane
         if lane is None:
@@ -149,7 +157,7 @@ class CircuitBreaker:
             self._lane_used_up()
         return result
 
-    async def call_async(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    async def call_async(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a coroutine function through the circuit; the permit is back at once if the task is cancelled."""
         lane = self._lane
         if lane is None:
@@ -195,10 +203,12 @@ class CircuitBreaker:
             self._admissions.up()
             return HeldPermit(self, lane.permit, self._monotonic())
         now, circuit = self._monotonic(), self._circuit
-        if circuit.open_until is not None and now < circuit.open_until:  # refused for certain: no lock for that either
+        until = circuit.open_until
+        if until is not None and now < until:  # refused for certain: no lock for that either
             self._denials.up()
             self._last_denied_at = now
-            raise CircuitOpenError(self.name, circuit.state, finite(circuit.open_until - now), circuit.reason)
+            retry_after = None if until == math.inf else until - now
+            raise CircuitOpenError(self.name, circuit.state, retry_after, circuit.reason)
         with self._lock:
             now = self._monotonic()
             answer = self._asked(now)
@@ -210,11 +220,11 @@ class CircuitBreaker:
                 if answer.number:
                     self._trials.add(answer.number)
         if isinstance(answer, Denied):
-            self._outbox.tell()
+            self._tell()
             raise CircuitOpenError(self.name, answer.state, answer.retry_after, answer.reason)
         held = HeldPermit(self, answer, now)
         try:
-            self._outbox.tell()
+            self._tell()
         except BaseException:  # an interrupt in a listener: the caller never learns of its permit
             held.cancel()
             raise
@@ -282,7 +292,7 @@ class CircuitBreaker:
         """Why the next call would be refused, or None."""
         if self._lane is not None:
             return None
-        return machine.denial(self._circuit, self.settings, self._monotonic())
+        return machine.denial(self._living(), self.settings, self._monotonic())
 
     def classified(self, error: BaseException) -> Failure:
         """What an exception means to this breaker."""
@@ -344,15 +354,17 @@ class CircuitBreaker:
 
     def close(self) -> None:
         """Let go of the store, if this breaker opened one. The circuit goes on in memory."""
-        if self._sharing is not None:
-            self._sharing.close()
+        if self._own_sharing is not None:
+            self._own_sharing.close()
 
     # Settling.
 
     def _succeeded(self, held: HeldPermit, took: float | None) -> None:
         now, lane = self._monotonic(), self._lane
         took = now - held.began if took is None else took
-        if lane is not None and lane.permit == held.permit and now < lane.until and took < lane.slow_call:
+        permit = held.permit
+        ours = lane is not None and (permit is lane.permit or permit == lane.permit)
+        if lane is not None and ours and now < lane.until and took < lane.slow_call:
             with self._lock:
                 if held.settled:
                     return
@@ -364,7 +376,11 @@ class CircuitBreaker:
         self._settle(held, "succeeded", self._success(held.permit, took))
 
     def _failed(self, held: HeldPermit, what: Failure | FailureKind | BaseException) -> None:
-        failure = self._failure(what)
+        try:
+            failure = self._failure(what)
+        except BaseException:  # an interrupt in a classifier
+            self._returned(held, "cancelled")
+            raise
         if failure.kind is FailureKind.CANCELLED:
             self._returned(held, "cancelled")
         elif failure.effect is Effect.NOTHING:
@@ -420,26 +436,31 @@ class CircuitBreaker:
             number = held.permit.number
             expired = number in self._expired
             self._expired.discard(number)
-            self._trials.discard(number)
             self._counts[outcome] += not expired  # else it was counted when its lease ran out
             self._counts["stale"] += expired or held.permit.generation != self._circuit.generation
             if change is not None:
-                self._decide(change)
-        self._outbox.tell()
+                self._decide(change, settles=number)
+        self._tell()
 
     # Deciding. The lock is held.
 
     def _change(self, change: Callable[[Circuit, float], Step]) -> None:
         with self._lock:
-            self._decide(lambda c, now: (change(c, now), None))
+            self._decide(lambda c, now: (change(c, now), None), ask="always")
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell the listeners what was committed. The lock is left."""
         self._outbox.tell()
+        if self._sharing is not None:
+            self._sharing.tell()
 
     def _asked(self, now: float) -> Permit | Denied:
         """The answer to a call that wants to be admitted."""
         circuit = self._circuit
         if circuit.state in PASSING and not self.settings.throttle:
             return Permit(circuit.generation)
-        refused = machine.denial(circuit, self.settings, now)
+        refused = machine.denial(self._living(), self.settings, now)
         if refused is not None:
             return refused
         if self._deciding:
@@ -450,32 +471,43 @@ class CircuitBreaker:
             lambda c, now: machine.admit(c, self.settings, self.name, now, rand=rand, live=live, owner=owner)
         )
 
-    def _decide(self, change: _Change[T], *, local: bool = False) -> T:
-        """Run a decision, and make what it leads to the present. `local`: without the store.
+    def _living(self) -> Circuit:
+        """The circuit without the permits of those who have ended."""
+        return self._circuit if self._sharing is None else self._sharing.living(self._circuit, self._trials)
+
+    def _decide(self, change: _Change[T], *, ask: Ask = "if needed", settles: int = 0) -> T:
+        """Run a decision, and make what it leads to the present.
+
+        `ask`: the store. An order given by hand is always decided there, for others may have changed what it is about.
+        `settles`: the number of the half-open permit that is not out any more then.
 
         A finaliser or a signal handler may come back here in the middle of it, in the same thread; its decision waits.
         """
         if self._deciding:
-            self._postponed.append((lambda c, now: (change(c, now)[0], None), local))
+            self._postponed.append((lambda c, now: (change(c, now)[0], None), ask, settles))
             return None  # type: ignore[return-value]  # `_asked`, which wants an answer, never comes here then
-        self._deciding = True
         try:
-            answer = self._decided(change, local=local)
+            self._deciding = True
+            answer = self._decided(change, ask, settles)
             while self._postponed:
-                later, local = self._postponed.popleft()
-                self._decided(later, local=local)
+                self._decided(*self._postponed.popleft())
         finally:
             self._deciding = False
         return answer
 
-    def _decided(self, change: _Change[T], *, local: bool) -> T:
+    def _decided(self, change: _Change[T], ask: Ask, settles: int) -> T:
         now = self._monotonic()
         successes = self._successes.value()
         mine = machine.tally(self._circuit, self.settings, successes - self._taken_in, now)
-        step, answer = change(mine, now)
-        if self._sharing is not None and not local and concerns_others(mine, step.circuit):
-            alone = step, answer
-            step, answer = self._sharing.decide(self.name, mine, lambda c: change(c, now), alone, self._trials)
+        try:
+            if self._sharing is None or ask == "never":
+                step, answer = change(mine, now)
+            else:
+                step, answer = self._sharing.decide(
+                    self.name, mine, lambda c: change(c, now), now, self._trials, always=ask == "always"
+                )
+        finally:
+            self._trials.discard(settles)
         self._taken_in = successes
         self._note_expired(mine, step.circuit)
         self._outbox.put(step.events)
@@ -486,11 +518,10 @@ class CircuitBreaker:
         """Make a circuit the present one."""
         if circuit.generation != self._circuit.generation and circuit.state in REFUSING:
             self._counts["opened"] += 1
+        self._lane = None  # first: whoever is interrupted here must not leave a lane into an open circuit
         self._circuit = circuit
         easy = machine.easy(circuit, self.settings, now)
-        if easy is None:
-            self._lane = None
-        else:
+        if easy is not None:
             last = _NO_LIMIT if math.isinf(easy.calls) else self._successes.mark(int(easy.calls))
             self._lane = Lane(easy, last)
 
@@ -498,26 +529,54 @@ class CircuitBreaker:
         """Count the leases that ran out."""
         if not self._trials or before.generation != after.generation:
             return
-        kept = {lease.number for lease in after.leases}
-        expired = {x.number for x in before.leases if x.number not in kept and x.number in self._trials}
+        owner = self._sharing.owner if self._sharing is not None else ""
+        out, kept = ({x.number for x in circuit.leases if x.owner == owner} for circuit in (before, after))
+        expired = (out - kept) & self._trials
         self._trials -= expired
         self._expired |= expired
         self._counts["expired"] += len(expired)
+
+    # Sharing.
+
+    def _look_on(self, shared: "Sharing") -> None:
+        """Hear of what others change, for as long as somebody has this breaker."""
+        me = weakref.ref(self)
+
+        def heard(name: str, circuit: Circuit) -> None:
+            breaker = me()
+            if breaker is not None and name == breaker.name:
+                breaker.heard_of(circuit)
+
+        def known() -> Iterable[tuple[str, Circuit]]:
+            breaker = me()
+            return () if breaker is None else ((breaker.name, breaker.circuit),)
+
+        shared.watch(heard, known)
 
     def heard_of(self, circuit: Circuit) -> None:
         """Take over a circuit that another process has changed."""
 
         def taken_over(mine: Circuit, now: float) -> tuple[Step, None]:
-            if circuit.seq <= mine.seq:
+            if self._sharing is None or not self._sharing.takes_over(self.name, circuit, mine):
                 return Step(mine), None
             theirs = machine.tally(adopted(circuit, mine), self.settings, 0, now)
-            if circuit.generation == mine.generation:
-                return Step(theirs), None
-            return Step(theirs, (announcement(circuit, self.name, now),)), None
+            news = () if same_phase(circuit, mine) else (announcement(circuit, self.name, now),)
+            return Step(theirs, news), None
 
+        mine = self._circuit
+        if circuit.seq == mine.seq and same_phase(circuit, mine):
+            return  # most looks find what is known
         with self._lock:
-            self._decide(taken_over, local=True)
-        self._outbox.tell()
+            self._decide(taken_over, ask="never")
+        self._tell()
+
+    def forked(self) -> None:
+        """This is a copy of the process: nobody else holds a lock in it, or is in the middle of a decision."""
+        self._lock = threading.RLock()
+        self._deciding = False
+        self._postponed.clear()
+        self._outbox.forked()
+        self._become(self._circuit, self._monotonic())
 
     # A moment.
 

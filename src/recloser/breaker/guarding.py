@@ -6,7 +6,7 @@ verdict when the consumer closes it early.
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -53,8 +53,8 @@ def call(breaker: "CircuitBreaker", fn: Callable[..., T], args: tuple[Any, ...],
 
 
 async def call_async(
-    breaker: "CircuitBreaker", fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+    breaker: "CircuitBreaker", fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> T:
     """Call a coroutine function where the circuit has something to decide."""
     with breaker.acquire():
         awaitable = fn(*args, **kwargs)

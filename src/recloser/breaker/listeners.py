@@ -32,12 +32,13 @@ class Outbox:
     listener holds up nobody's admission but its own thread's, and one that calls back in does no harm.
     """
 
-    __slots__ = ("_events", "_listeners", "_telling")
+    __slots__ = ("_events", "_listeners", "_teller")
 
     def __init__(self, listeners: Listeners) -> None:
         self._listeners = listeners
         self._events: deque[Event] = deque()
-        self._telling = threading.Lock()
+        self._teller: dict[str, object] = {}
+        """Who tells now. No lock: an interrupt just after it is taken would leave it taken."""
 
     def put(self, events: Iterable[Event]) -> None:
         """Take events in the order of their commits. Those who commit hold their lock, so that it is one order."""
@@ -46,12 +47,20 @@ class Outbox:
 
     def tell(self) -> None:
         """Give the events to the listeners. No lock is held."""
-        while self._events and self._telling.acquire(blocking=False):
-            try:
+        me = object()
+        try:
+            while self._events and self._teller.setdefault("now", me) is me:
                 while self._events:
                     tell(self._listeners.all, self._events.popleft())
-            finally:
-                self._telling.release()
+                self._teller.clear()
+        finally:
+            if self._teller.get("now") is me:
+                self._teller.clear()
+
+    def forked(self) -> None:
+        """This is a copy of the process: the original tells what is on its way."""
+        self._events.clear()
+        self._teller.clear()
 
 
 def tell(listeners: Iterable[Emit], event: Event) -> None:

@@ -16,7 +16,7 @@ class HeldPermit:
     As a context manager it settles itself: by what leaves the block, unless it was settled inside.
     """
 
-    __slots__ = ("began", "breaker", "permit", "settled")
+    __slots__ = ("began", "breaker", "left", "outer", "permit", "settled")
 
     def __init__(self, breaker: "CircuitBreaker", permit: Permit, began: float) -> None:
         self.breaker = breaker
@@ -24,6 +24,11 @@ class HeldPermit:
         self.began = began
         """When its call began, on the breaker's clock."""
         self.settled = False
+
+    left: bool
+    """Whether the `with breaker:` block that holds it has ended. Set where there is such a block, like `outer`."""
+    outer: "HeldPermit | None"
+    """The permit of the block around that one."""
 
     @property
     def trial(self) -> bool:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
 from recloser.breaker import guarding
 from recloser.breaker.clock import trusted
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from recloser.breaker.breaker import CircuitBreaker
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -96,7 +97,7 @@ class Retrying:
         self._sleep = sleep
         self._sleep_async = sleep_async or _asyncio_sleep
 
-    def call(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function, again if need be. Sleeps in the caller's thread."""
         with _Tries(self) as tries:
             while True:
@@ -115,7 +116,7 @@ class Retrying:
                     tries.succeeded()
                     return result
 
-    async def call_async(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    async def call_async(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a coroutine function, again if need be. Whenever the task is cancelled, the permit is back at once."""
         with _Tries(self) as tries:
             while True:
