@@ -5,6 +5,7 @@ import functools
 import inspect
 import subprocess
 import sys
+import types
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator
 from dataclasses import replace
 from typing import Any, Self
@@ -419,7 +420,10 @@ def test_a_coroutine_function_is_not_to_be_called_and_that_is_no_verdict(rules: 
 def test_what_gives_nothing_to_await_is_not_to_be_awaited_and_that_is_no_verdict(rules: Any, failures: int) -> None:
     breaker = CircuitBreaker("x", SETTINGS, classify=rules)
     fail(breaker, failures)
-    for wrong, gave in ((work, "str"), (generator, "generator"), (async_generator, "async_generator")):
+    wrongs: list[tuple[Callable[..., Any], str]] = [
+        (work, "str"), (generator, "generator"), (async_generator, "async_generator"),
+    ]  # fmt: skip
+    for wrong, gave in wrongs:
         with pytest.raises(TypeError, match=rf"gave {gave}, nothing to await"):
             asyncio.run(breaker.call_async(wrong, None))
     assert outcomes(breaker) == {"cancelled": 3} | ({"failed": failures} if failures else {})
@@ -454,9 +458,15 @@ def test_other_things_may_be_awaited_too(breaker: CircuitBreaker) -> None:
     async def of_soon() -> str:
         return str(await breaker.call_async(Soon))
 
+    @types.coroutine
+    def old_fashioned() -> Generator[Any, Any, str]:
+        yield from asyncio.sleep(0).__await__()
+        return "old-fashioned"
+
+    assert asyncio.run(breaker.call_async(old_fashioned)) == "old-fashioned"
     assert asyncio.run(of_a_future()) == "a future"
     assert asyncio.run(of_soon()) == "soon"
-    assert outcomes(breaker) == {"succeeded": 2}
+    assert outcomes(breaker) == {"succeeded": 3}
 
 
 # Blocks

@@ -371,7 +371,7 @@ def test_garbage_that_holds_permits_may_be_collected_at_any_allocation(clock: Ma
 
     def work() -> None:
         begun = 0
-        for turn in range(150):
+        for turn in range(60):
             with suppress(CircuitOpenError):
                 next(Knot().iteration)
                 begun += 1

@@ -280,6 +280,14 @@ def test_the_counts_add_up_whatever_happens(seed: int) -> None:
     assert breaker.snapshot().live == 0
 
 
+def test_a_breaker_may_go_on_from_a_circuit_that_was_kept(clock: ManualClock) -> None:
+    first = CircuitBreaker("x", SETTINGS, clock=clock)
+    fail(first, 2)
+    second = CircuitBreaker("x", SETTINGS, clock=clock, circuit=first.circuit)
+    with pytest.raises(CircuitOpenError):
+        second.acquire()
+
+
 # Looking
 
 

@@ -4,6 +4,8 @@ import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.core.story import (
     CLOSED,
     DISABLED,
@@ -20,8 +22,17 @@ from tests.core.story import (
 )
 
 from recloser.core.circuit import LONGEST_OPENING
-from recloser.core.circuit_sharing import adopted, agreed, announcement, concerns_others, retried, versioned
-from recloser.core.circuit_state import Circuit, CircuitState
+from recloser.core.circuit_sharing import (
+    adopted,
+    agreed,
+    announcement,
+    concerns_others,
+    follows,
+    retried,
+    same_phase,
+    versioned,
+)
+from recloser.core.circuit_state import Circuit, CircuitState, Lease
 from recloser.core.events import CircuitClosed, CircuitForced, CircuitHalfOpened, CircuitOpened, Event
 from recloser.core.failure import FailureKind
 from recloser.core.window import Slice
@@ -149,16 +160,140 @@ def test_a_healthy_call_concerns_nobody_and_a_failure_everybody() -> None:
     assert concerns_others(before, story.bad(10.0))
 
 
-def test_the_stored_circuit_decides_unless_we_had_to_go_on_without_it() -> None:
-    mine = Circuit(generation=1, seq=5, window=SEEN)
-    for seq in (5, 6):
-        stored = Circuit(generation=1, seq=seq, failures=2)
-        assert agreed(stored, mine) == replace(stored, window=SEEN)
-    assert agreed(Circuit(seq=4, failures=2), mine) is mine
-
-
 def test_every_change_has_a_version_of_its_own() -> None:
     before = Circuit(seq=5)
     silent, told = Circuit(seq=5, failures=1), Circuit(seq=7, generation=1)
     assert versioned(before, silent) == Circuit(seq=6, failures=1)
     assert versioned(before, told) is told
+
+
+# Who goes on from whom
+
+
+def test_the_numbers_of_permits_go_on_too() -> None:
+    """One of ours that is still out must not get a namesake."""
+    assert adopted(Circuit(permits=3), Circuit(permits=7)).permits == 7
+    assert adopted(Circuit(permits=9), Circuit(permits=7)).permits == 9
+
+
+def test_a_phase_is_a_state_of_one_generation() -> None:
+    one = Circuit(state=OPEN, generation=3, open_until=20.0)
+    assert same_phase(one, replace(one, open_until=90.0, seq=9))
+    assert not same_phase(one, replace(one, generation=5))
+    assert not same_phase(one, replace(one, state=FORCED_OPEN))
+
+
+@pytest.mark.parametrize(
+    ("generation", "seq", "state", "expected"),
+    [
+        (3, 5, CLOSED, True),
+        (3, 6, CLOSED, True),
+        (4, 6, OPEN, True),
+        (9, 6, CLOSED, True),
+        (3, 4, CLOSED, False),
+        (4, 4, OPEN, False),
+        (4, 5, OPEN, False),
+        (3, 5, FORCED_OPEN, False),
+        (3, 6, FORCED_OPEN, False),
+        (2, 6, OPEN, False),
+    ],
+)
+def test_what_another_left_is_simply_taken_over_where_it_can_have_come_of_ours(
+    generation: int, seq: int, state: CircuitState, *, expected: bool
+) -> None:
+    mine = Circuit(generation=3, seq=5)
+    assert follows(Circuit(state=state, generation=generation, seq=seq), mine) is expected
+
+
+# After a time without the store. `COMMON` is what both sides last knew.
+
+COMMON = Circuit(generation=2, seq=5)
+MY_OPENING = Circuit(state=OPEN, generation=3, seq=6, opened_at=16.0, open_until=26.0, reason="mine")
+THEIR_OPENING = replace(MY_OPENING, seq=8, open_until=90.0, reason="theirs")
+
+
+def test_where_only_we_have_moved_ours_holds() -> None:
+    assert agreed(COMMON, MY_OPENING, COMMON) is MY_OPENING
+    assert agreed(replace(COMMON, failures=1), MY_OPENING, COMMON) is MY_OPENING
+
+
+def test_where_only_the_store_has_moved_the_stored_one_holds_with_our_window() -> None:
+    mine = replace(COMMON, window=SEEN)
+    assert agreed(THEIR_OPENING, mine, COMMON) == THEIR_OPENING
+    assert agreed(THEIR_OPENING, mine) == THEIR_OPENING
+    assert agreed(replace(COMMON, seq=6, failures=1), mine) == replace(COMMON, seq=6, failures=1, window=SEEN)
+
+
+def test_a_store_that_has_forgotten_is_told_anew() -> None:
+    for forgot in (Circuit(), replace(COMMON, seq=4)):
+        assert agreed(forgot, COMMON) is COMMON
+        assert agreed(forgot, MY_OPENING, COMMON) is MY_OPENING
+
+
+def test_two_that_came_to_the_same_number_by_different_ways_are_no_continuation() -> None:
+    mine = replace(COMMON, seq=6, generation=3, state=HALF_OPEN, opened_at=1.0)
+    assert agreed(MY_OPENING, mine) == replace(MY_OPENING, seq=7, generation=4)
+
+
+def test_where_both_have_opened_the_later_end_holds() -> None:
+    ours = agreed(THEIR_OPENING, MY_OPENING, COMMON)
+    assert ours == replace(THEIR_OPENING, seq=9)
+    later = replace(MY_OPENING, open_until=1000.0)
+    assert agreed(THEIR_OPENING, later, COMMON) == replace(later, seq=9)
+
+
+def test_where_both_count_the_higher_count_holds() -> None:
+    stored, mine = replace(COMMON, seq=7, failures=2, permits=4), replace(COMMON, seq=6, failures=3, permits=1)
+    assert agreed(stored, mine, COMMON) == replace(COMMON, seq=8, failures=3, permits=4)
+
+
+def test_where_both_try_each_knows_its_own_permits_best() -> None:
+    ours, theirs = Lease(4, 10.0, 60.0, "us"), Lease(4, 11.0, 61.0, "them")
+    gone = Lease(3, 9.0, 59.0, "us")
+    common = Circuit(state=HALF_OPEN, generation=4, seq=9, opened_at=1.0, permits=3, leases=(gone,))
+    stored = replace(common, seq=10, permits=4, leases=(gone, theirs))
+    mine = replace(common, seq=11, permits=4, successes=1, leases=(ours,))
+    assert agreed(stored, mine, common, "us") == replace(common, seq=12, permits=4, successes=1, leases=(theirs, ours))
+
+
+def test_where_only_we_have_entered_another_phase_ours_holds_and_is_new_to_all() -> None:
+    stored = replace(COMMON, seq=9, failures=1)
+    assert agreed(stored, MY_OPENING, COMMON) == replace(MY_OPENING, seq=10)
+
+
+def test_where_both_have_the_stored_one_holds_and_is_new_to_all() -> None:
+    mine = replace(MY_OPENING, seq=12, generation=7)
+    assert agreed(replace(COMMON, state=HALF_OPEN, opened_at=1.0, generation=4, seq=9), mine, COMMON) == Circuit(
+        state=HALF_OPEN, opened_at=1.0, generation=8, seq=13
+    )
+
+
+def test_what_was_ordered_by_hand_here_holds_against_what_happened_there() -> None:
+    forced = Circuit(state=FORCED_OPEN, generation=3, seq=6, opened_at=10.0, open_until=math.inf, reason="hand")
+    assert agreed(THEIR_OPENING, forced, COMMON) == replace(forced, generation=4, seq=9)
+
+
+steps = st.tuples(st.integers(0, 3), st.integers(0, 3), st.sampled_from(CircuitState))
+
+
+def moved(circuit: Circuit, step: tuple[int, int, CircuitState]) -> Circuit:
+    """The circuit after some changes, some of which were transitions."""
+    changes, transitions, state = step
+    return replace(
+        circuit,
+        seq=circuit.seq + changes + transitions,
+        generation=circuit.generation + transitions,
+        state=state if transitions else circuit.state,
+    )
+
+
+@given(st.sampled_from(CircuitState), steps, steps)
+def test_whatever_became_of_it_both_sides_can_go_on_from_what_is_agreed(
+    state: CircuitState, theirs: tuple[int, int, CircuitState], ours: tuple[int, int, CircuitState]
+) -> None:
+    """Else one of them would never take it over, or would take a new phase for an old one."""
+    common = Circuit(state=state, generation=2, seq=5, opened_at=1.0, open_until=9.0)
+    stored, mine = moved(common, theirs), moved(common, ours)
+    result = agreed(stored, mine, common, "us")
+    assert follows(result, stored)
+    assert follows(result, mine)

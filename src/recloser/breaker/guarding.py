@@ -71,7 +71,7 @@ def misused(fn: Callable[..., Any], coroutine: object) -> MisuseError:
 
 def check_awaitable(fn: Callable[..., Any], result: object) -> None:
     """MisuseError if there is nothing to await."""
-    if not hasattr(result, "__await__"):
+    if not inspect.isawaitable(result):
         raise MisuseError(f"{_name(fn)} gave {type(result).__name__}, nothing to await: use `breaker.call(...)`")
 
 

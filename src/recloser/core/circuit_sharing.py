@@ -74,18 +74,18 @@ def agreed(stored: Circuit, mine: Circuit, common: Circuit | None = None, owner:
     and no order given by hand. Its generation and seq are then new to both sides.
     """
     common = common or mine
-    if stored.seq < common.seq:
-        return mine  # the store has forgotten
     theirs = adopted(stored, mine)
-    if mine.seq == common.seq:
-        return theirs if follows(stored, mine) else _after_both(theirs, mine)
-    if stored.seq == common.seq and same_phase(stored, common):
+    if stored.seq < common.seq:  # the store has forgotten, and what it has may be somebody's new beginning
+        return mine if mine.generation > stored.generation or same_phase(stored, mine) else _after_both(mine, stored)
+    if mine.seq == common.seq and follows(stored, mine):
+        return theirs
+    if mine.seq > common.seq and stored.seq == common.seq and same_phase(stored, common):
         return mine
     if same_phase(stored, mine):
         return _merged(theirs, mine, owner)
-    if same_phase(stored, common) or (mine.state in _BY_HAND and stored.state not in _BY_HAND):
-        return _after_both(mine, stored)
-    return _after_both(theirs, mine)
+    only_mine = mine.seq > common.seq and same_phase(stored, common)
+    by_hand = mine.state in _BY_HAND and stored.state not in _BY_HAND
+    return _after_both(mine, stored) if only_mine or by_hand else _after_both(theirs, mine)
 
 
 def versioned(before: Circuit, after: Circuit) -> Circuit:
