@@ -74,7 +74,7 @@ class Coordinator:
         """Look how full an agent's context is, and have it compacted in time."""
         async for turn in self.loops[f"context of {agent.name}"].loop(interval=0.03):
             async with turn:
-                if await agent.context_used() > 0.7:
+                if await agent.context_used() > 0.6:
                     await agent.compact()
 
     def statistics(self) -> Iterator[str]:
@@ -132,7 +132,7 @@ class Agent:
             raise AgentError(f"{self.name} came back without an answer")
         if self._context >= 1.0:
             raise AgentError(f"the context of {self.name} is full")
-        self._context += 0.1
+        self._context += 0.05
         return f"{task}, done by {self.name}"
 
     async def context_used(self) -> float:

@@ -1,6 +1,7 @@
 """A coroutine driven by hand, from one await to the next, as an event loop would; and cancelled at any of them."""
 
 import asyncio
+import contextvars
 from collections.abc import Coroutine, Generator
 from types import coroutine
 from typing import Any
@@ -12,28 +13,46 @@ def pause() -> Generator[None, None, None]:
     yield
 
 
+class Driven:
+    """A coroutine in a context of its own, as a task is."""
+
+    def __init__(self, work: Coroutine[Any, Any, Any]) -> None:
+        self._work = work
+        self._context = contextvars.copy_context()
+
+    def step(self) -> bool:
+        """Go on to the next await. Whether there is one."""
+        try:
+            self._context.run(self._work.send, None)
+        except StopIteration:
+            return False
+        return True
+
+    def cancel(self) -> None:
+        """Cancel it where it waits; drive on whatever it still does. Raises what comes out of it."""
+        try:
+            self._context.run(self._work.throw, asyncio.CancelledError())
+        except StopIteration:
+            return
+        while self.step():
+            pass
+
+    def close(self) -> None:
+        """Leave it where it is."""
+        self._context.run(self._work.close)
+
+
 def drive(work: Coroutine[Any, Any, Any]) -> int:
     """Drive to the end. How many awaits there were."""
-    awaits = 0
-    try:
-        while True:
-            work.send(None)
-            awaits += 1
-    except StopIteration:
-        return awaits
+    driven, awaits = Driven(work), 0
+    while driven.step():
+        awaits += 1
+    return awaits
 
 
 def cancel_at(work: Coroutine[Any, Any, Any], nth: int) -> None:
-    """Drive to the `nth` await and cancel there, just as a task does; 0 is before the first step.
-
-    Raises what comes out of it: CancelledError if the work lets itself be cancelled.
-    """
+    """Drive to the `nth` await and cancel there; 0 is before the first step. Raises what comes out of it."""
+    driven = Driven(work)
     for _ in range(nth):
-        work.send(None)
-    try:
-        while True:  # awaits of its own while it is being cancelled
-            work.throw(asyncio.CancelledError())
-            while True:
-                work.send(None)
-    except StopIteration:
-        return
+        assert driven.step()
+    driven.cancel()

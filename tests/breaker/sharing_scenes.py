@@ -106,9 +106,9 @@ class Process:
 class Scene:
     """A store and some processes, each on a clock of its own, among which time passes together."""
 
-    def __init__(self, *starts: float, settings: CircuitSettings = SETTINGS) -> None:
+    def __init__(self, *starts: float, settings: CircuitSettings = SETTINGS, place: Place | None = None) -> None:
         self.settings = settings
-        self.place = Place()
+        self.place = place or Place()
         self.processes = [Process(self.place, settings, start) for start in starts or (1000.0, 77.0)]
 
     def pass_time(self, seconds: float) -> None:

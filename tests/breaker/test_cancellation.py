@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.breaker.hand_driven import cancel_at, drive, pause
+from tests.breaker.hand_driven import Driven, cancel_at, drive, pause
 from tests.breaker.scenes import CLOSED, HALF_OPEN, OPEN, SETTINGS, BrokenError, adds_up, fail, to_half_open
 
 from recloser.breaker import CircuitBreaker
@@ -171,13 +171,13 @@ def test_what_is_cancelled_late_does_not_touch_a_circuit_that_has_opened(
     """Elsewhere a cancelled older call has closed an open circuit."""
     for nth in range(1, 4):
         breaker = CircuitBreaker("x", SETTINGS, clock=ManualClock())
-        late = form(breaker)
+        late = Driven(form(breaker))
         for _ in range(nth):
-            late.send(None)
+            late.step()
         fail(breaker, 2)
         before = breaker.circuit
         with pytest.raises(asyncio.CancelledError):
-            cancel_at(late, 0)
+            late.cancel()
         assert breaker.circuit is before
         s = breaker.snapshot()
         assert (s.state, s.live, s.cancelled, s.stale) == (OPEN, 0, 1, 1)
@@ -333,12 +333,12 @@ def test_a_limit_on_how_long_a_trial_may_be_silent_frees_it_even_if_nobody_cance
     breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
     to_half_open(breaker, clock)
-    silent = breaker.call_async(steps)
-    silent.send(None)
+    silent = Driven(breaker.call_async(steps))
+    silent.step()
     clock.advance(SETTINGS.permit_lease)
     in_good_order(breaker)
     with pytest.raises(asyncio.CancelledError):
-        cancel_at(silent, 0)
+        silent.cancel()
     s = breaker.snapshot()
     assert (s.state, s.expired, s.cancelled, s.live) == (CLOSED, 1, 0, 0)
     assert s.retry_after is None

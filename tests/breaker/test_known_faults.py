@@ -92,7 +92,7 @@ def test_a_trial_whose_owner_has_died_makes_room_for_one_other_and_not_for_every
 ) -> None:
     """M8: everybody was refused for an hour, and then everybody was let in. V7, interlock: for ever."""
     to_half_open(breaker, clock)
-    breaker.acquire()  # and never a word from it again
+    silent = breaker.acquire()  # and never a word from it again
     clock.advance(LEASE - 0.1)
     assert is_refused(breaker)
     clock.advance(0.1)
@@ -100,17 +100,19 @@ def test_a_trial_whose_owner_has_died_makes_room_for_one_other_and_not_for_every
     assert all(is_refused(breaker) for _ in range(50))
     second.succeed()
     assert breaker.state is CLOSED
+    assert not silent.settled
 
 
 def test_a_refused_caller_does_not_keep_a_dead_owners_trial_alive(breaker: CircuitBreaker, clock: ManualClock) -> None:
     """interlock: each refusal prolonged the lease."""
     to_half_open(breaker, clock)
-    breaker.acquire()
+    silent = breaker.acquire()
     for _ in range(99):
         clock.advance(1.0)
         assert is_refused(breaker)
     clock.advance(1.0)
     assert not is_refused(breaker)
+    assert not silent.settled
 
 
 def test_an_old_failure_does_not_free_a_trial_that_is_running(clock: ManualClock) -> None:

@@ -334,6 +334,24 @@ def test_a_classifier_that_raises_changes_nothing_and_is_reported_once(
     assert reported(caplog, "classifier") == 1
 
 
+@pytest.mark.parametrize("where", [CLOSED, HALF_OPEN])
+def test_an_error_that_cannot_be_looked_at_is_a_failure_all_the_same(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """As where no file descriptor is left: the caller gets its own error, and the circuit opens."""
+
+    def unable(_error: BaseException, *, wall_now: float) -> Failure:
+        raise OSError(24, "too many open files")
+
+    monkeypatch.setattr("recloser.breaker.breaker.classify_exception", unable)
+    breaker = CircuitBreaker("x", replace(SETTINGS, failure_threshold=1), clock=clock)
+    if where == HALF_OPEN:
+        to_half_open(breaker, clock)
+    with pytest.raises(BrokenError):
+        breaker.call(broken)
+    assert (breaker.state, breaker.snapshot().live) == (OPEN, 0)
+
+
 def test_an_interrupt_in_a_classifier_passes_through_and_the_trial_is_free_again(clock: ManualClock) -> None:
     def rules(_error: BaseException) -> None:
         raise KeyboardInterrupt

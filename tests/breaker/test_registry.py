@@ -222,14 +222,14 @@ def test_a_name_that_comes_back_goes_on_counting(tools: Breakers, clock: ManualC
     assert tools["comeback"].snapshot().generation == 4
 
 
-def test_whoever_holds_a_breaker_that_was_forgotten_may_go_on_with_it(tools: Breakers) -> None:
+def test_a_breaker_that_somebody_holds_is_never_made_twice(tools: Breakers) -> None:
+    """A decorated function goes on with its breaker; an order by hand must reach it, and its opening must be seen."""
     mine = tools["mine"]
     for number in range(30):
         tools[f"tool-{number}"].call(int)
-    assert "mine" not in tools
+    assert tools["mine"] is mine
     fail(mine, 2)
-    assert mine.state is OPEN
-    assert tools["mine"].state is CLOSED
+    assert "mine" in tools.snapshot().open
 
 
 # Several at once

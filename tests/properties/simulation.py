@@ -10,7 +10,7 @@ anew; records expire. After every step this must hold (the names are those of th
 - I1: of one generation, at most N half-open permits that the store gave out are with somebody, over all processes; and
   each process has at most N, however it got them. So while K processes are cut off, at most N x (1 + K) are out.
 - A1: in each process every call is admitted or refused, every permit is settled once or out.
-- E1: what each process tells has rising numbers, and so has every record in the store.
+- E1: what each process tells has rising numbers, and so has every record in the store; no generation comes again.
 - E2: whoever goes by the event with the highest number knows the state.
 - S1: nothing but a refusal ever reaches a caller. S2: alone, failures count as ever. S6: healthy calls ask nobody.
 
@@ -82,6 +82,8 @@ class Process:
     sharing: Sharing
     breakers: Breakers
     told: dict[str, list[Event]]
+    reached: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """The generation and seq that each circuit has come to."""
     out: list[Out] = field(default_factory=list)
     doing: "list[Act]" = field(default_factory=list)
     """What it is in the middle of, one thread in another."""
@@ -327,6 +329,8 @@ class World:
         settled = s.succeeded + s.failed + s.ignored + s.cancelled + s.expired
         must(s.calls == s.admitted + s.denied, f"A1: {process.number}")
         must(s.admitted == settled + s.live >= settled, f"A1: {process.number}")
+        before, process.reached[name] = process.reached.get(name, (0, 0)), (s.generation, s.seq)
+        must(s.generation >= before[0] and s.seq >= before[1], f"E1: {process.number} was at {before}, now {s}")
         seqs = [event.seq for event in told[-3:]]
         must(seqs == sorted(set(seqs)), f"E1: {process.number} was told {seqs}")
         for event in reversed(told):

@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 
+from recloser.breaker.forks import set_up_anew
 from recloser.breaker.reports import report_once
 from recloser.core.events import Event
 from recloser.ports import Emit
@@ -12,17 +13,20 @@ from recloser.ports import Emit
 class Listeners:
     """Those who hear of every event of a breaker, or of a registry and all its breakers."""
 
-    __slots__ = ("_lock", "all")
-
     def __init__(self, listeners: Iterable[Emit]) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self.all = tuple(listeners)
+        set_up_anew(self)
 
     def add(self, listener: Emit) -> None:
         """Have one more hear, from now on; one that hears already does not hear twice."""
         with self._lock:
             if listener not in self.all:
                 self.all = (*self.all, listener)
+
+    def forked(self) -> None:
+        """This is a copy of the process: nobody else holds the lock in it."""
+        self._lock = threading.RLock()
 
 
 class Outbox:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from recloser.breaker.held import enter, leave
 from recloser.breaker.permit import HeldPermit
 from recloser.core.errors import CircuitOpenError
 from recloser.core.failure import Failure, FailureKind
@@ -100,6 +101,8 @@ class Loop:
                 except BaseException:  # the loop is left in the middle of a turn: no verdict
                     held.cancel()
                     raise
+                finally:
+                    leave(held)
                 held.succeed()
             if not self._stopped:
                 self._sleep(wait)
@@ -129,6 +132,7 @@ class Loop:
 
     def _turn(self, held: HeldPermit) -> Turn:
         self.turns += 1
+        enter(held)  # what the turn calls through the same circuit is a part of it
         return Turn(self.turns, self._breaker.name, held)
 
 
@@ -149,6 +153,7 @@ class _AsyncTurns:
 
     async def __anext__(self) -> Turn:
         if self._held is not None:
+            leave(self._held)
             self._held.succeed()
         while not self._loop._stopped:
             if self._wait is not None:

@@ -7,7 +7,7 @@ from recloser.core.circuit_state import Permit
 from recloser.core.failure import Failure, FailureKind
 
 if TYPE_CHECKING:
-    from recloser.breaker.breaker import CircuitBreaker
+    from recloser.breaker.live import LiveCircuit
 
 
 class HeldPermit:
@@ -18,7 +18,7 @@ class HeldPermit:
 
     __slots__ = ("began", "breaker", "left", "outer", "permit", "settled")
 
-    def __init__(self, breaker: "CircuitBreaker", permit: Permit, began: float) -> None:
+    def __init__(self, breaker: "LiveCircuit", permit: Permit, began: float) -> None:
         self.breaker = breaker
         self.permit = permit
         self.began = began
@@ -39,9 +39,9 @@ class HeldPermit:
         """The call went well. `took`: the seconds by which its slowness is judged; by default, since it was taken."""
         self.breaker._succeeded(self, took)
 
-    def fail(self, what: Failure | FailureKind | BaseException) -> None:
+    def fail(self, what: Failure | FailureKind | BaseException, *, took: float | None = None) -> None:
         """The call failed. What the failure means decides whether it counts: some say nothing about health."""
-        self.breaker._failed(self, what)
+        self.breaker._failed(self, what, took)
 
     def ignore(self) -> None:
         """The outcome says nothing about this circuit's health."""

@@ -4,6 +4,7 @@ What follows from a failure is decided in `core/retry.py`; here it is done: wait
 and asking the circuit anew.
 """
 
+import contextlib
 import functools
 import inspect
 import math
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 from recloser.breaker import guarding
 from recloser.breaker.clock import trusted
 from recloser.breaker.counts import Count
+from recloser.breaker.forks import set_up_anew
+from recloser.breaker.held import enter, leave
 from recloser.core import budget as bucket
 from recloser.core.budget import Budget, BudgetSettings
 from recloser.core.circuit_state import REFUSING
@@ -40,13 +43,18 @@ class RetryBudget:
     def __init__(self, settings: BudgetSettings | None = None, *, clock: Clock | None = None) -> None:
         self.settings = settings or BudgetSettings()
         self._clock = trusted(clock)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finaliser may come back here in the same thread
+        set_up_anew(self)
         self._budget = bucket.full(self.settings, self._clock.monotonic())
         self._calls = Count()
         self._paid_in = 0
         """Of the calls, how many the budget knows."""
         self.deposit = self._calls.up
         """Call it at each first call. It only counts, without a lock; what it is worth is seen when it is needed."""
+
+    def forked(self) -> None:
+        """This is a copy of the process: nobody else holds the lock in it."""
+        self._lock = threading.RLock()
 
     @property
     def balance(self) -> float:
@@ -181,6 +189,7 @@ class _Tries:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        leave(self._held)
         if error is None or isinstance(error, Exception):
             self._held.cancel()  # settled long ago, unless it is our caller's sleep that failed
         else:
@@ -222,6 +231,7 @@ class _Tries:
             self._held.began = now  # the wait is no part of how long the call takes
         else:
             self._held.cancel()
+            leave(self._held)
             try:
                 self._acquire()
             except CircuitOpenError as refusal:
@@ -231,7 +241,7 @@ class _Tries:
         return True
 
     def _acquire(self) -> None:
-        self._held = self._breaker.acquire()
+        self._held = enter(self._breaker.acquire())  # what is called through the same circuit is a part of it
         leased = self._breaker.settings.permit_lease if self._held.trial else math.inf
         self._leased_until = self._held.began + leased
 
@@ -252,5 +262,7 @@ class _Tries:
         """Say on the error why there is no other try."""
         times = "once" if self._count == 1 else f"{self._count} times"
         note = f"recloser: tried {times} through circuit {self._breaker.name!r}, and not again: {why}"
-        if note not in getattr(error, "__notes__", ()):  # one exception object may be raised many times
-            error.add_note(note)
+        said = getattr(error, "__notes__", ())  # one exception object may be raised many times
+        if not any(str(other).startswith("recloser: tried") for other in said):
+            with contextlib.suppress(Exception):  # it may be frozen
+                error.add_note(note)

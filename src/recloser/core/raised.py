@@ -19,6 +19,7 @@ as in the gateway.
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -367,6 +368,11 @@ def _said(error: BaseException) -> str:
         return _line(f"{name}")
 
 
+_URL_SECRETS = re.compile(r"(?<=://)[^/\s@'\"]{1,200}@|(?<=[\w/])\?[\w.~%+-]{1,100}=[^\s'\")>\]]{1,2000}")
+"""What stands before the host of a URL, and its query: there are passwords and keys in them."""
+
+
 def _line(text: str) -> str:
-    """One short line that can be written in UTF-8."""
+    """One short line that can be written in UTF-8, with no secret of a URL in it."""
+    text = _URL_SECRETS.sub("", text[: _MESSAGE_LIMIT * 8])
     return " ".join(text.split())[:_MESSAGE_LIMIT].encode("utf-8", "replace").decode()
