@@ -25,6 +25,9 @@ lint: .venv/.dev  ## ruff, mypy --strict, import contracts, docs freshness
 	@$(BIN)/lint-imports
 	@$(BIN)/python docs/generate.py --check
 
+mutation: .venv/.dev  ## break the core in small ways, and see the tests notice
+	@$(BIN)/python -m tests.mutation $(ARGS)
+
 bench: .venv/.dev  ## measure the gateway against nginx and LiteLLM in one run
 	@$(BIN)/python benchmarks/gateway.py $(ARGS)
 

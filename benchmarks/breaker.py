@@ -1,6 +1,6 @@
 """What a circuit breaker costs: recloser beside six others, in one run.
 
-    make bench-breaker                                    everything; about ten minutes
+    make bench-breaker                                    everything; about five minutes
     make bench-breaker ARGS='--quick'                     one short round, to see that it works
     make bench-breaker ARGS='--only recloser,pybreaker'   some of the libraries
     make bench-breaker ARGS='--write'                     and put the tables into benchmarks/RESULTS.md
@@ -33,6 +33,7 @@ from benchmarks.compare.library import DISTRIBUTIONS, NAMES  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "RESULTS.md"
 _SECTION = re.compile(r"\n*<!-- breaker -->.*?<!-- end -->\n", re.DOTALL)
 _BUSY = 0.5
+_SHARED = " (**provisional: others shared these cores**; read the ratios, and those of 8 threads with care)"
 
 _INTRODUCTION = """\
 A function that does nothing, through each library, as the library makes a breaker by itself. "1 thread": CPU
@@ -61,7 +62,7 @@ def main() -> int:
     asked = _arguments()
     names = asked.only.split(",")
     rounds, seconds = (1, 0.05) if asked.quick else (asked.rounds, asked.seconds)
-    where = _machine()  # before it is made busy
+    where = _machine(os.getloadavg()[0])  # before it is made busy
     raw = _measured(names, rounds, seconds)
     page = "\n".join(_page(_figures(raw), names, rounds, seconds, where))
     print(page)
@@ -87,8 +88,6 @@ def _arguments() -> argparse.Namespace:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(NAMES)}")
     if asked.rounds < 1 or not 0 < asked.seconds <= 10:
         parser.error("at least one round, and at most 10 seconds a loop")
-    if os.getloadavg()[0] > _BUSY:
-        print(f"!!! the load is {os.getloadavg()[0]:.2f}: others share these cores, read the ratios", file=sys.stderr)
     return asked
 
 
@@ -111,14 +110,14 @@ def _figures(raw: Iterable[Mapping[str, Any]]) -> Results:
     }
 
 
-def _machine() -> str:
-    """What it ran on, without naming it."""
+def _machine(load: float) -> str:
+    """What it ran on, without naming it, and whether it was free."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parts = (
         f"{cores} cores",
         f"{platform.system()} {platform.machine()}",
         f"{platform.python_implementation()} {platform.python_version()}",
-        f"load average before: {os.getloadavg()[0]:.2f}",
+        f"load average before: {load:.2f}" + (_SHARED if load > _BUSY else ""),
         f"{datetime.now(UTC):%Y-%m-%d}",
     )
     return ", ".join(parts)

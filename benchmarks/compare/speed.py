@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from itertools import repeat
 from typing import Any
 
 from benchmarks.compare.library import (
@@ -77,52 +76,52 @@ def wait() -> None:
 
 def plain(work: Work, count: int) -> None:
     """Bare calls, and those of a decorated function."""
-    for _ in repeat(None, count):
+    for _ in range(count):
         work()
 
 
 def called(run: Callable[[Work], Any], work: Work, count: int) -> None:
     """`breaker.call(work)`."""
-    for _ in repeat(None, count):
+    for _ in range(count):
         run(work)
 
 
 def inside_kept(manager: Any, work: Work, count: int) -> None:
     """`with breaker:`."""
-    for _ in repeat(None, count):
+    for _ in range(count):
         with manager:
             work()
 
 
 def inside(make: Callable[[], Any], work: Work, count: int) -> None:
     """`with breaker.something():`."""
-    for _ in repeat(None, count):
+    for _ in range(count):
         with make():
             work()
 
 
 async def plain_async(work: Work, count: int) -> None:
     """As above, awaited."""
-    for _ in repeat(None, count):
+    for _ in range(count):
         await work()
 
 
 async def called_async(run: Callable[[Work], Any], work: Work, count: int) -> None:
     """`await breaker.call_async(work)`."""
-    for _ in repeat(None, count):
+    for _ in range(count):
         await run(work)
 
 
 async def inside_kept_async(manager: Any, work: Work, count: int) -> None:
     """`async with breaker:`."""
-    for _ in repeat(None, count):
+    for _ in range(count):
         async with manager:
             await work()
 
 
 def refused(call: Work, refusal: type[Exception], count: int) -> None:
     """What a caller does who knows that the circuit may be open."""
-    for _ in repeat(None, count):
+    for _ in range(count):
         try:  # noqa: SIM105 - this is what is measured
             call()
         except refusal:

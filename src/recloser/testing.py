@@ -1,5 +1,6 @@
 """For tests, ours and yours: a clock that stands still, a listener that remembers, what stores and wires must do."""
 
+import math
 import sys
 import threading
 from abc import ABC, abstractmethod
@@ -78,6 +79,10 @@ OPEN_CIRCUIT = Circuit(
     last_kind=FailureKind.TIMEOUT,
     opened_at=100.0,
     open_until=130.5,
+    authoritative=True,
+    outage_began=99.5,
+    failed_at=100.0,
+    recovery=7.25,
     closed_at=90.25,
     openings=2,
     cooldown=30.5,
@@ -91,7 +96,9 @@ HALF_OPEN_CIRCUIT = replace(
     seq=6,
     open_until=None,
     permits=5,
-    leases=(Lease(5, 131.0, 731.0),),
+    authoritative=False,
+    successes=1,
+    leases=(Lease(4, 130.75, 730.75, "there/7/1"), Lease(5, 131.0, 731.0, "here/7/2")),
 )
 
 
@@ -133,6 +140,24 @@ class StoreContract(ABC):
         assert (seen[0], seen[-1]) == (Circuit(), OPEN_CIRCUIT)
         store.close()
 
+    def test_any_name_and_any_circuit_is_kept(self, tmp_path: Path) -> None:
+        """Names come from clients, reasons from servers; and no end is an end as well."""
+        store = self.make_store(tmp_path)
+        for name in ("modèle/模型 ⚡", "it's; DROP TABLE circuits --", "\0", "a\nb", "x" * 10_000, "%", " "):
+            circuit = replace(OPEN_CIRCUIT, open_until=math.inf, reason=name + "\ud800", generation=2**53)
+            store.update(name, lambda _, circuit=circuit: circuit)  # type: ignore[misc]
+            assert store.load()[name] == circuit
+        store.update("\ud800", lambda _: OPEN_CIRCUIT)  # half a character: kept under whatever name, but no failure
+        assert store.update("\ud800", lambda circuit: circuit) == OPEN_CIRCUIT
+        store.close()
+
+    def test_a_change_that_changes_nothing_writes_nothing(self, tmp_path: Path) -> None:
+        """Not even that there is such a circuit."""
+        store = self.make_store(tmp_path)
+        assert store.update("tool/shell", lambda circuit: circuit) == Circuit()
+        assert dict(store.load()) == {}
+        store.close()
+
     def test_a_change_that_fails_changes_nothing(self, tmp_path: Path) -> None:
         """Whoever raises in the middle leaves the circuit as it was, and the store in working order."""
         store = self.make_store(tmp_path)
@@ -150,22 +175,55 @@ class StoreContract(ABC):
         assert store.update("tool/shell", lambda circuit: circuit) == OPEN_CIRCUIT
         store.close()
 
-    def test_no_update_of_several_threads_is_lost(self, tmp_path: Path) -> None:
-        """Eight threads, fifty increments each."""
+    def test_the_last_run_of_a_change_is_the_one_that_holds(self, tmp_path: Path) -> None:
+        """A change may run twice, when somebody else was quicker. What it came to last is stored and given back."""
         store = self.make_store(tmp_path)
+        runs: list[Circuit] = []
+
+        def change(circuit: Circuit) -> Circuit:
+            runs.append(replace(circuit, seq=circuit.seq + 1, permits=len(runs)))
+            return runs[-1]
+
+        for _ in range(3):
+            assert store.update("tool/shell", change) == runs[-1] == store.load()["tool/shell"]
+        store.close()
+
+    def test_no_update_of_several_threads_is_lost(self, tmp_path: Path) -> None:
+        """Eight threads, fifty versions each: all four hundred, and none of them twice.
+
+        Every other thread has a store of its own, where the same circuits can be found through that.
+        """
+        stores = [self.make_store(tmp_path), self.make_store(tmp_path) if self.durable else None]
         together = threading.Barrier(8)
+        versions: list[int] = []
 
-        def one_failure_more(circuit: Circuit) -> Circuit:
+        def next_version(circuit: Circuit) -> Circuit:
             tmp_path.stat()  # lets other threads in, as any work would
-            return replace(circuit, failures=circuit.failures + 1)
+            return replace(circuit, seq=circuit.seq + 1)
 
-        def increment() -> None:
-            together.wait()
-            for _ in range(50):
-                store.update("loop/nightly", one_failure_more)
+        def write() -> None:
+            store = stores[together.wait() % 2] or stores[0]
+            assert store is not None
+            versions.extend([store.update("loop/nightly", next_version).seq for _ in range(50)])
 
-        in_threads(increment, 8)
-        assert store.load()["loop/nightly"].failures == 8 * 50
+        in_threads(write, 8)
+        assert sorted(versions) == list(range(1, 401))
+        for store in filter(None, stores):
+            assert store.load()["loop/nightly"].seq == 400
+            store.close()
+
+    def test_what_has_changed_since_is_loaded_and_nothing_that_has_not(self, tmp_path: Path) -> None:
+        """Others look at intervals; they need not read everything each time."""
+        store = self.make_store(tmp_path)
+        store.update("early", lambda _: OPEN_CIRCUIT)
+        store.update("both", lambda _: OPEN_CIRCUIT)
+        since = later_than(store.now(), store)
+        store.update("both", lambda _: HALF_OPEN_CIRCUIT)
+        store.update("late", lambda _: OPEN_CIRCUIT)
+        store.update("early", lambda circuit: circuit)  # changes nothing
+        assert dict(store.load(since)) == {"both": HALF_OPEN_CIRCUIT, "late": OPEN_CIRCUIT}
+        assert dict(store.load(later_than(store.now(), store))) == {}
+        assert set(store.load(-math.inf)) == set(store.load()) == {"early", "both", "late"}
         store.close()
 
     def test_its_clock_never_goes_back(self, tmp_path: Path) -> None:
@@ -181,10 +239,31 @@ class StoreContract(ABC):
         store.update("model/a", lambda _: OPEN_CIRCUIT)
         before = store.now()
         store.close()
+        store.close()  # once more does no harm
         again = self.make_store(tmp_path)
         assert dict(again.load()) == ({"model/a": OPEN_CIRCUIT} if self.durable else {})
         assert again.now() >= before
         again.close()
+
+    def test_two_durable_stores_of_one_place_are_one(self, tmp_path: Path) -> None:
+        """Each sees at once what the other has written, and their clocks agree."""
+        one, other = self.make_store(tmp_path), self.make_store(tmp_path)
+        since = one.now()
+        one.update("model/a", lambda _: OPEN_CIRCUIT)
+        other.update("model/a", lambda circuit: replace(circuit, failures=circuit.failures + 1))
+        expected = {"model/a": replace(OPEN_CIRCUIT, failures=OPEN_CIRCUIT.failures + 1)}
+        if self.durable:
+            assert dict(one.load(since)) == dict(other.load(since)) == expected
+            assert one.now() <= other.now() <= one.now() + 1e-3
+        one.close()
+        other.close()
+
+
+def later_than(moment: float, store: Store) -> float:
+    """A later reading of the store's clock."""
+    while (now := store.now()) <= moment:
+        pass
+    return now
 
 
 def in_threads(work: Callable[[], None], count: int) -> None:

@@ -35,6 +35,17 @@ def adds_up(of: CircuitBreaker | CircuitSnapshot) -> bool:
     return s.calls == s.admitted + s.denied and s.admitted == settled + s.live and s.live >= 0
 
 
+def outcomes(breaker: CircuitBreaker) -> dict[str, int]:
+    """What became of the calls, without what did not happen."""
+    s = breaker.snapshot()
+    assert adds_up(s)
+    named = {
+        "succeeded": s.succeeded, "failed": s.failed, "ignored": s.ignored, "cancelled": s.cancelled, "live": s.live,
+        "denied": s.denied,
+    }  # fmt: skip
+    return {how: count for how, count in named.items() if count}
+
+
 def names_in(registry: Breakers) -> set[str]:
     """The names that a registry has a breaker of."""
     return set(registry.snapshot().circuits)

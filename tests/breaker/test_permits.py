@@ -40,6 +40,10 @@ SETTLEMENTS: list[Callable[[HeldPermit], None]] = [
 HOW = ["succeeded", "failed", "ignored", "cancelled"]
 
 
+def nothing() -> None:
+    pass
+
+
 # Permits
 
 
@@ -138,6 +142,16 @@ def test_only_half_opens_permits_are_trials(breaker: CircuitBreaker, clock: Manu
     assert breaker.acquire().trial
 
 
+def test_a_trial_that_is_dropped_is_free_at_once(breaker: CircuitBreaker, clock: ManualClock) -> None:
+    """Whoever lost it cannot settle it any more."""
+    to_half_open(breaker, clock)
+    breaker.acquire()
+    s = breaker.snapshot()
+    assert (s.state, s.live, s.cancelled) == (HALF_OPEN, 0, 1)
+    breaker.acquire().succeed()
+    assert breaker.state is CLOSED
+
+
 def test_a_permit_says_whose_it_is_and_whether_it_is_settled(breaker: CircuitBreaker) -> None:
     permit = breaker.acquire()
     assert repr(permit) == "<HeldPermit of 'search'>"
@@ -195,6 +209,24 @@ def test_the_window_tells_of_calls_failures_and_slow_calls(clock: ManualClock) -
     clock.advance(SETTINGS.window + 6.0)
     s = breaker.snapshot()
     assert (s.window_calls, s.succeeded) == (0, 2), "the window forgets, the counts do not"
+
+
+def test_the_window_holds_no_more_calls_than_it_is_to(clock: ManualClock) -> None:
+    """Whatever needs no decision is counted in good time."""
+    breaker = CircuitBreaker("x", replace(SETTINGS, window_calls=50), clock=clock)
+    guarded, seen = breaker(nothing), set()
+    for number in range(300):
+        guarded() if number % 2 else breaker.call(nothing)
+        seen.add(breaker.snapshot().window_calls)
+    assert set(range(1, 46)) <= seen <= set(range(51))
+
+
+def test_the_window_does_not_tell_of_what_was_hours_ago(breaker: CircuitBreaker, clock: ManualClock) -> None:
+    for _ in range(1000):
+        breaker.call(int)
+    clock.advance(3600.0)
+    s = breaker.snapshot()
+    assert (s.window_calls, s.succeeded) == (0, 1000)
 
 
 def test_a_probe_restores_what_time_does_not(breaker: CircuitBreaker, sink: RecordingSink) -> None:
@@ -280,6 +312,14 @@ def test_the_counts_add_up_whatever_happens(seed: int) -> None:
     assert breaker.snapshot().live == 0
 
 
+def test_a_breaker_may_go_on_from_a_circuit_that_was_kept(clock: ManualClock) -> None:
+    first = CircuitBreaker("x", SETTINGS, clock=clock)
+    fail(first, 2)
+    second = CircuitBreaker("x", SETTINGS, clock=clock, circuit=first.circuit)
+    with pytest.raises(CircuitOpenError):
+        second.acquire()
+
+
 # Looking
 
 
@@ -337,7 +377,7 @@ def test_forced_open_for_a_time_is_tried_when_it_is_over(breaker: CircuitBreaker
 def test_forced_open_for_no_time_at_all_is_refused_and_leaves_the_breaker_in_working_order(
     breaker: CircuitBreaker, wrong: float
 ) -> None:
-    with pytest.raises(ConfigError, match="forced open for a finite time of at least 0"):
+    with pytest.raises(ConfigError, match="of at least 0"):
         breaker.force_open(wrong)
     fail(breaker, 2)
     assert breaker.state is OPEN

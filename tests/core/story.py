@@ -1,5 +1,6 @@
 """One circuit, step by step: what the stories about the circuit are told with. Every step is looked at on the way."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -58,9 +59,7 @@ class Story:
     def succeed(self, permit: Permit, now: float, took: float = 0.0, rand: float = 0.5) -> Circuit:
         return self.take(machine.succeed(self.circuit, self.settings, permit, NAME, now, took=took, rand=rand))
 
-    def fail(
-        self, permit: Permit, now: float, what: Failure = BROKEN, rand: float = 0.5, took: float = 0.0
-    ) -> Circuit:
+    def fail(self, permit: Permit, now: float, what: Failure = BROKEN, rand: float = 0.5, took: float = 0.0) -> Circuit:
         return self.take(machine.fail(self.circuit, self.settings, permit, what, NAME, now, rand=rand, took=took))
 
     def give_back(self, permit: Permit) -> Circuit:
@@ -97,6 +96,17 @@ class Story:
         for _ in range(count):
             self.fail(self.admit(now), now, what)
         return self.circuit
+
+
+LATE: list[Callable[[Story, Permit, float], Circuit]] = [
+    lambda s, p, now: s.succeed(p, now),
+    lambda s, p, now: s.succeed(p, now, took=1000.0),
+    lambda s, p, now: s.fail(p, now),
+    lambda s, p, now: s.fail(p, now, NO_KEY),
+    lambda s, p, now: s.fail(p, now, NO_FAULT),
+    lambda s, p, _now: s.give_back(p),
+]
+"""Every result that a call may come back with, too late."""
 
 
 def look_at(before: Circuit, step: Step) -> None:

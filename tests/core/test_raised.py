@@ -80,11 +80,11 @@ CATEGORIES: dict[str, tuple[FailureKind, Effect, list[BaseException]]] = {
     "rate limit": (K.RATE_LIMITED, COUNTS, [AnswerError(429, "slow down")]),
     "service unavailable": (K.SERVER_ERROR, COUNTS, [AnswerError(503, "maintenance"), AnswerError(502)]),
     "circuit open": (K.CIRCUIT_OPEN, NOTHING, [CircuitOpenError("inner", "open", 5.0, "timeout")]),
-    "authentication": (K.AUTH, OPENS, [AnswerError(401, "bad key"), AnswerError(403)]),
+    "authentication": (K.AUTH, OPENS, [AnswerError(401, "bad key")]),
     "invalid parameters": (K.INVALID_REQUEST, NOTHING, [AnswerError(422), ToolError(K.INVALID_REQUEST)]),
     "tool not found": (K.NOT_FOUND, NOTHING, [ToolError(K.NOT_FOUND)]),
     "resource not found": (K.NOT_FOUND, NOTHING, [FileNotFoundError("no.txt"), AnswerError(404), AnswerError(410)]),
-    "permission denied": (K.PERMISSION_DENIED, NOTHING, [PermissionError(errno.EACCES, "no")]),
+    "permission denied": (K.PERMISSION_DENIED, NOTHING, [PermissionError(errno.EACCES, "no"), AnswerError(403)]),
     "policy violation": (K.POLICY_REFUSED, NOTHING, [ToolError("policy_refused", "outside the workspace")]),
     "plan-mode violation": (K.POLICY_REFUSED, NOTHING, [ToolError("policy_refused", "plan mode reads only")]),
     "sandbox failure": (K.SANDBOX, NOTHING, [ToolError("sandbox", "no network in here")]),
@@ -331,7 +331,7 @@ def test_an_answer_goes_by_the_table_of_answers() -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("status", [401, 402, 403])
+@pytest.mark.parametrize("status", [401, 402])
 def test_an_account_opens_for_the_circuits_own_cooldown_because_no_probe_will_prove_it(status: int) -> None:
     failure = classified(AnswerError(status))
     assert failure.effect is OPENS

@@ -8,9 +8,12 @@ from hypothesis import strategies as st
 
 from recloser.core.events import (
     CircuitClosed,
+    CircuitExtended,
     CircuitForced,
+    CircuitForgotten,
     CircuitHalfOpened,
     CircuitOpened,
+    CircuitWouldOpen,
     Event,
     PermitExpired,
     StoreLost,
@@ -25,8 +28,8 @@ FAILED: dict[str, Any] = {"target": "a/m", "failure": "overloaded", "status": 52
 FINISHED: dict[str, Any] = {"wire": "anthropic", "model": "m", "stream": True, "target": "a/m", "status": 200,
                             "outcome": "ok", "attempts": 1, "held": 0.0, "first_token": 0.4,
                             "duration": 2.0}  # fmt: skip
-OPENED: dict[str, Any] = {"failure": "unreachable", "failures": 5, "retry_after": 30.0, "authoritative": False,
-                          "reason": "unreachable: refused"}  # fmt: skip
+OPENED: dict[str, Any] = {"failure": "unreachable", "failures": 5, "rule": "consecutive_failures", "retry_after": 30.0,
+                          "authoritative": False, "reason": "unreachable: refused"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,18 @@ OPENED: dict[str, Any] = {"failure": "unreachable", "failures": 5, "retry_after"
             CircuitOpened(**SUBJECT, **{**OPENED, "retry_after": None, "failures": 1}),
             "endpoint/ollama opened until it is proven well: unreachable: refused",
         ),
+        (
+            CircuitExtended(**SUBJECT, failure="quota", retry_after=7500.0, reason="quota: 5 h limit"),
+            "endpoint/ollama stays open for another 2 h 5 min (the server's word): quota: 5 h limit",
+        ),
+        (
+            CircuitWouldOpen(**SUBJECT, failure="timeout", failures=3, rule="slow_rate", reason="timeout: slow"),
+            "endpoint/ollama would have opened after 3 failures, and is only observed: timeout: slow",
+        ),
+        (
+            CircuitWouldOpen(**SUBJECT, failure="timeout", failures=0, rule="slow_rate", reason="timeout: slow"),
+            "endpoint/ollama would have opened, and is only observed: timeout: slow",
+        ),
         (CircuitHalfOpened(**SUBJECT, open_for=30.0), "endpoint/ollama is tried again after 30 s"),
         (CircuitClosed(**SUBJECT, open_for=90.0), "endpoint/ollama is well again after 1 min 30 s"),
         (
@@ -48,6 +63,19 @@ OPENED: dict[str, Any] = {"failure": "unreachable", "failures": 5, "retry_after"
             "endpoint/ollama was opened for 10 min: new driver",
         ),
         (CircuitForced(**SUBJECT, state="closed", retry_after=None, reason="x"), "endpoint/ollama was closed: x"),
+        (CircuitForced(**SUBJECT, state="disabled", retry_after=None, reason="x"), "endpoint/ollama was disabled: x"),
+        (
+            CircuitForced(**SUBJECT, state="observe_only", retry_after=None, reason="a new rule"),
+            "endpoint/ollama was set to observe only: a new rule",
+        ),
+        (
+            CircuitForced(**SUBJECT, state="half_open", retry_after=None, reason="mended"),
+            "endpoint/ollama was released and is tried: mended",
+        ),
+        (
+            CircuitForgotten(**SUBJECT, state="open"),
+            "endpoint/ollama was forgotten although open: there are too many circuits",
+        ),
         (
             PermitExpired(**SUBJECT, held_for=600.0),
             "endpoint/ollama took back a trial that was never settled, after 10 min",

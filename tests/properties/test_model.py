@@ -205,7 +205,7 @@ def succeed_at_the_first_trial(
 
 
 def fail_for_longer(circuit: Circuit, settings: CircuitSettings, permit: Permit, failure: Failure, now: float) -> Step:
-    return CORE.fail(circuit, replace(settings, cooldown_max=9.0), permit, failure, now)
+    return CORE.fail(circuit, replace(settings, cooldown_factor=5.0, cooldown_max=50.0), permit, failure, now)
 
 
 def fail_in_closed_only(
@@ -247,8 +247,8 @@ def test_calls_said_to_be_easy_although_they_are_not_are_found(monkeypatch: pyte
 @pytest.mark.parametrize("name", SCENES)
 def test_worlds_that_count_as_one_have_the_same_future(name: str) -> None:
     scene, rng = SCENES[name], random.Random(name)
-    for _ in range(10):
-        world = World(circuit=Circuit(generation=3, seq=7), now=1000.0)
+    for walk in range(10):
+        world = World(circuit=Circuit(generation=3, seq=7, openings=walk, closed_at=999.0 - walk), now=1000.0)
         for _ in range(60):
             assert bisimilar(scene, world)
             world = rng.choice(list(moves(scene, world))).world

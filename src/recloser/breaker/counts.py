@@ -6,23 +6,20 @@ import itertools
 class Count:
     """A number that any thread may raise without a lock.
 
-    `up` is the C function that hands out the next number, one atomic step where each thread holds the GIL for it.
-    Reading takes a number too, and is subtracted again; so only one thread at a time may read.
+    `up` is the C function that hands out the next number, from 0: one atomic step where each thread holds the GIL for
+    it. Reading takes no number, so that nothing is miscounted by whoever comes in between.
     """
 
-    __slots__ = ("_reads", "up")
+    __slots__ = ("_numbers", "up")
 
     def __init__(self) -> None:
-        self.up = itertools.count().__next__
-        self._reads = 0
+        self._numbers = itertools.count()
+        self.up = self._numbers.__next__
 
     def value(self) -> int:
-        """How often `up` was called. The caller holds the lock that goes with this count."""
-        raw = self.up() - self._reads
-        self._reads += 1
-        return raw
+        """How often `up` was called."""
+        return int(repr(self._numbers)[6:-1])  # `count(7)`: the only way to see the next number without taking it
 
     def mark(self, more: int) -> int:
-        """The number that the last of so many further calls will get, if nobody reads meanwhile."""
-        self._reads += 1
-        return self.up() + more
+        """The number that the last of so many further calls will get."""
+        return self.value() + more - 1

@@ -6,10 +6,11 @@ verdict when the consumer closes it early.
 
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from recloser.breaker.held import part_of
 from recloser.core.failure import FailureKind
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def guard(breaker: "CircuitBreaker", fn: F) -> F:
 
 def call(breaker: "CircuitBreaker", fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
     """Call a function where the circuit has something to decide."""
-    with breaker.acquire():
+    with breaker:
         result = fn(*args, **kwargs)
         if type(result) is CoroutineType:
             raise misused(fn, result)
@@ -53,10 +54,10 @@ def call(breaker: "CircuitBreaker", fn: Callable[..., T], args: tuple[Any, ...],
 
 
 async def call_async(
-    breaker: "CircuitBreaker", fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
+    breaker: "CircuitBreaker", fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> T:
     """Call a coroutine function where the circuit has something to decide."""
-    with breaker.acquire():
+    with breaker:
         awaitable = fn(*args, **kwargs)
         if type(awaitable) is not CoroutineType:
             check_awaitable(fn, awaitable)
@@ -71,7 +72,7 @@ def misused(fn: Callable[..., Any], coroutine: object) -> MisuseError:
 
 def check_awaitable(fn: Callable[..., Any], result: object) -> None:
     """MisuseError if there is nothing to await."""
-    if not hasattr(result, "__await__"):
+    if not inspect.isawaitable(result):
         raise MisuseError(f"{_name(fn)} gave {type(result).__name__}, nothing to await: use `breaker.call(...)`")
 
 
@@ -144,7 +145,8 @@ def _generator(breaker: "CircuitBreaker", fn: Callable[..., Generator[Any, Any, 
             step: Callable[[], Any] = functools.partial(next, inner)
             while True:
                 try:
-                    item = step()
+                    with part_of(held):
+                        item = step()
                 except StopIteration as end:
                     result = end.value
                     break
@@ -152,7 +154,10 @@ def _generator(breaker: "CircuitBreaker", fn: Callable[..., Generator[Any, Any, 
                 try:
                     step = functools.partial(inner.send, (yield item))
                 except GeneratorExit:
-                    inner.close()
+                    try:
+                        inner.close()
+                    finally:
+                        held.cancel()  # the consumer has left, whatever comes of tidying up
                     raise
                 except BaseException as error:  # noqa: BLE001 - the generator may catch what its consumer throws
                     thrown, step = error, functools.partial(inner.throw, error)
@@ -160,7 +165,7 @@ def _generator(breaker: "CircuitBreaker", fn: Callable[..., Generator[Any, Any, 
             if error is thrown:
                 held.cancel()  # it is the consumer's own, on its way back
             else:
-                held.fail(error)
+                held.fail(error, took=first)
             raise
         held.succeed(took=first)
         return result
@@ -178,14 +183,18 @@ def _async_generator(breaker: "CircuitBreaker", fn: Callable[..., AsyncGenerator
             step: Callable[[], Any] = inner.__anext__
             while True:
                 try:
-                    item = await step()
+                    with part_of(held):
+                        item = await step()
                 except StopAsyncIteration:
                     break
                 first = breaker.clock.monotonic() - held.began if first is None else first
                 try:
                     step = functools.partial(inner.asend, (yield item))
                 except GeneratorExit:
-                    await inner.aclose()
+                    try:
+                        await inner.aclose()
+                    finally:
+                        held.cancel()  # the consumer has left, whatever comes of tidying up
                     raise
                 except BaseException as error:  # noqa: BLE001 - as above
                     thrown, step = error, functools.partial(inner.athrow, error)
@@ -193,7 +202,7 @@ def _async_generator(breaker: "CircuitBreaker", fn: Callable[..., AsyncGenerator
             if error is thrown:
                 held.cancel()  # it is the consumer's own, on its way back
             else:
-                held.fail(error)
+                held.fail(error, took=first)
             raise
         held.succeed(took=first)
 

@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 
+from recloser.breaker.forks import set_up_anew
 from recloser.breaker.reports import report_once
 from recloser.core.events import Event
 from recloser.ports import Emit
@@ -12,14 +13,20 @@ from recloser.ports import Emit
 class Listeners:
     """Those who hear of every event of a breaker, or of a registry and all its breakers."""
 
-    __slots__ = ("all",)
-
     def __init__(self, listeners: Iterable[Emit]) -> None:
+        self._lock = threading.RLock()
         self.all = tuple(listeners)
+        set_up_anew(self)
 
     def add(self, listener: Emit) -> None:
-        """Have one more hear, from now on."""
-        self.all = (*self.all, listener)
+        """Have one more hear, from now on; one that hears already does not hear twice."""
+        with self._lock:
+            if listener not in self.all:
+                self.all = (*self.all, listener)
+
+    def forked(self) -> None:
+        """This is a copy of the process: nobody else holds the lock in it."""
+        self._lock = threading.RLock()
 
 
 class Outbox:
@@ -29,12 +36,13 @@ class Outbox:
     listener holds up nobody's admission but its own thread's, and one that calls back in does no harm.
     """
 
-    __slots__ = ("_events", "_listeners", "_telling")
+    __slots__ = ("_events", "_listeners", "_teller")
 
     def __init__(self, listeners: Listeners) -> None:
         self._listeners = listeners
         self._events: deque[Event] = deque()
-        self._telling = threading.Lock()
+        self._teller: dict[str, object] = {}
+        """Who tells now. No lock: an interrupt just after it is taken would leave it taken."""
 
     def put(self, events: Iterable[Event]) -> None:
         """Take events in the order of their commits. Those who commit hold their lock, so that it is one order."""
@@ -43,12 +51,20 @@ class Outbox:
 
     def tell(self) -> None:
         """Give the events to the listeners. No lock is held."""
-        while self._events and self._telling.acquire(blocking=False):
-            try:
+        me = object()
+        try:
+            while self._events and self._teller.setdefault("now", me) is me:
                 while self._events:
                     tell(self._listeners.all, self._events.popleft())
-            finally:
-                self._telling.release()
+                self._teller.clear()
+        finally:
+            if self._teller.get("now") is me:
+                self._teller.clear()
+
+    def forked(self) -> None:
+        """This is a copy of the process: the original tells what is on its way."""
+        self._events.clear()
+        self._teller.clear()
 
 
 def tell(listeners: Iterable[Emit], event: Event) -> None:

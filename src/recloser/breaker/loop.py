@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from recloser.breaker.held import enter, leave
 from recloser.breaker.permit import HeldPermit
 from recloser.core.errors import CircuitOpenError
 from recloser.core.failure import Failure, FailureKind
@@ -100,26 +101,14 @@ class Loop:
                 except BaseException:  # the loop is left in the middle of a turn: no verdict
                     held.cancel()
                     raise
+                finally:
+                    leave(held)
                 held.succeed()
             if not self._stopped:
                 self._sleep(wait)
 
-    async def __aiter__(self) -> AsyncIterator[Turn]:
-        if self._sleep_async is None:
-            import asyncio  # noqa: PLC0415 - those who loop so have it; the others need not wait for it
-
-            self._sleep_async = asyncio.sleep
-        while not self._stopped:
-            held, wait = self._next()
-            if held is not None:
-                try:
-                    yield self._turn(held)
-                except BaseException:  # as above
-                    held.cancel()
-                    raise
-                held.succeed()
-            if not self._stopped:
-                await self._sleep_async(wait)
+    def __aiter__(self) -> AsyncIterator[Turn]:
+        return _AsyncTurns(self)
 
     def _next(self) -> tuple[HeldPermit | None, float]:
         """A permit for the next turn and the pause after it; or none, and how long to wait until asking again."""
@@ -134,6 +123,48 @@ class Loop:
         wait = self.interval if wait is None else max(wait, _SHORTEST_WAIT)
         return None, min(wait, self.interval)
 
+    async def _pause(self, wait: float) -> None:
+        if self._sleep_async is None:
+            import asyncio  # noqa: PLC0415 - those who loop so have it; the others need not wait for it
+
+            self._sleep_async = asyncio.sleep
+        await self._sleep_async(wait)
+
     def _turn(self, held: HeldPermit) -> Turn:
         self.turns += 1
+        enter(held)  # what the turn calls through the same circuit is a part of it
         return Turn(self.turns, self._breaker.name, held)
+
+
+class _AsyncTurns:
+    """The turns of one `async for`.
+
+    No async generator: whoever leaves one early, or is cancelled, leaves it to the event loop, which closes it some
+    time. This gives its permit back at once.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self._held: HeldPermit | None = None
+        self._wait: float | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Turn:
+        if self._held is not None:
+            leave(self._held)
+            self._held.succeed()
+        while not self._loop._stopped:
+            if self._wait is not None:
+                wait, self._wait = self._wait, None
+                await self._loop._pause(wait)
+                continue
+            self._held, self._wait = self._loop._next()
+            if self._held is not None:
+                return self._loop._turn(self._held)
+        raise StopAsyncIteration
+
+    def __del__(self) -> None:
+        if self._held is not None:
+            self._held.cancel()  # the loop is left in the middle of a turn: no verdict

@@ -7,7 +7,7 @@ from recloser.core.circuit_state import Permit
 from recloser.core.failure import Failure, FailureKind
 
 if TYPE_CHECKING:
-    from recloser.breaker.breaker import CircuitBreaker
+    from recloser.breaker.live import LiveCircuit
 
 
 class HeldPermit:
@@ -16,14 +16,19 @@ class HeldPermit:
     As a context manager it settles itself: by what leaves the block, unless it was settled inside.
     """
 
-    __slots__ = ("began", "breaker", "permit", "settled")
+    __slots__ = ("began", "breaker", "left", "outer", "permit", "settled")
 
-    def __init__(self, breaker: "CircuitBreaker", permit: Permit, began: float) -> None:
+    def __init__(self, breaker: "LiveCircuit", permit: Permit, began: float) -> None:
         self.breaker = breaker
         self.permit = permit
         self.began = began
         """When its call began, on the breaker's clock."""
         self.settled = False
+
+    left: bool
+    """Whether the `with breaker:` block that holds it has ended. Set where there is such a block, like `outer`."""
+    outer: "HeldPermit | None"
+    """The permit of the block around that one."""
 
     @property
     def trial(self) -> bool:
@@ -34,9 +39,9 @@ class HeldPermit:
         """The call went well. `took`: the seconds by which its slowness is judged; by default, since it was taken."""
         self.breaker._succeeded(self, took)
 
-    def fail(self, what: Failure | FailureKind | BaseException) -> None:
+    def fail(self, what: Failure | FailureKind | BaseException, *, took: float | None = None) -> None:
         """The call failed. What the failure means decides whether it counts: some say nothing about health."""
-        self.breaker._failed(self, what)
+        self.breaker._failed(self, what, took)
 
     def ignore(self) -> None:
         """The outcome says nothing about this circuit's health."""

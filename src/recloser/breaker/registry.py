@@ -9,12 +9,15 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from itertools import islice
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from recloser.breaker.breaker import CircuitBreaker
 from recloser.breaker.clock import trusted
+from recloser.breaker.forks import set_up_anew
 from recloser.breaker.listeners import Listeners, Outbox, tell
+from recloser.breaker.live import PATIENCE
 from recloser.breaker.permit import HeldPermit
-from recloser.breaker.snapshot import BreakersSnapshot
+from recloser.breaker.snapshot import BreakersSnapshot, Moment
 from recloser.core import circuit as machine
 from recloser.core.circuit_settings import CircuitSettings
 from recloser.core.circuit_state import Circuit, Denied
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 _LOOKED_AT = 8
 """How many old breakers are looked at when a new one may need their place."""
+_TRIES = 5
 
 
 class Breakers:
@@ -45,7 +49,7 @@ class Breakers:
         self,
         settings: CircuitSettings | None = None,
         *,
-        overrides: Mapping[str, CircuitSettings] | Callable[[str], CircuitSettings] | None = None,
+        overrides: Mapping[str, CircuitSettings] | Callable[[str], CircuitSettings | None] | None = None,
         expendable: Callable[[str], bool] = lambda _name: True,
         max_size: int = 10_000,
         classify: "Classify | None" = None,
@@ -65,10 +69,13 @@ class Breakers:
         self._rng = rng or random.Random()  # noqa: S311 - spreads cooldowns, keeps no secret
         self._listeners = Listeners(listeners)
         self._sharing: Sharing | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._breakers: OrderedDict[str, CircuitBreaker] = OrderedDict()
+        self._still_held: WeakValueDictionary[str, CircuitBreaker] = WeakValueDictionary()
+        """Forgotten here, but somebody has them, such as the function that one decorates."""
         self._forgotten = Circuit()
         """The highest generation and seq among the forgotten: a name that comes back must not count from 0 again."""
+        set_up_anew(self)
         if store is not None:
             from recloser.breaker.sharing import sharing  # noqa: PLC0415 - who has no store need not load it
 
@@ -88,7 +95,10 @@ class Breakers:
         with self._lock:
             breaker = self._breakers.get(name)
             if breaker is None:
-                breaker = self._breakers[name] = self._made(name, self._forgotten)
+                # what is shared counts on from the store, whatever has been forgotten here
+                begin = self._forgotten if self._sharing is None else Circuit()
+                made = self._still_held.get(name) or self._made(name, begin)
+                breaker = self._breakers.setdefault(name, made)  # a finaliser or a signal handler may have come by
                 told = self._forget_some(breaker)
         for event in told:
             tell(self._listeners.all, event)
@@ -121,7 +131,10 @@ class Breakers:
         """Whether at least `max_open` circuits are open now. It ends by itself, without a call, as cooldowns pass."""
         if type(max_open) is not int or max_open < 1:
             raise ConfigError(f"max_open must be a whole number of at least 1, not {max_open!r}")
-        return self.snapshot().open_count >= max_open
+        now = self._clock.monotonic()
+        with self._lock:
+            circuits = [breaker.circuit for breaker in self._oldest(len(self._breakers))]
+        return sum(c.open_until is not None and c.open_until > now for c in circuits) >= max_open
 
     def listen(self, listener: Emit) -> None:
         """Have one more listener hear of every event from now on."""
@@ -139,19 +152,31 @@ class Breakers:
 
     def snapshot(self) -> BreakersSnapshot:
         """Every breaker at one moment. Changes nothing."""
-        with self._lock, ExitStack() as locks:
-            breakers = list(self._breakers.values())
+        with self._lock:
+            breakers = self._oldest(len(self._breakers))
+        for _ in range(_TRIES):
+            moments = self._moments(breakers)
+            if moments:
+                break
+        else:  # somebody waits for us while we wait for them: one after the other, then
+            moments = [breaker.moment() for breaker in breakers]
+        now = self._clock.monotonic()
+        return BreakersSnapshot({moment.name: moment.snapshot(now) for moment in moments})
+
+    def _moments(self, breakers: list[CircuitBreaker]) -> list[Moment]:
+        """All breakers at one moment; none if somebody is at one of them for long."""
+        with ExitStack() as locks:
             for breaker in breakers:
-                locks.enter_context(breaker._lock)
-            moments = [breaker._moment() for breaker in breakers]
-            now = self._clock.monotonic()
-        return BreakersSnapshot({b.name: b._snapshot(m, now) for b, m in zip(breakers, moments, strict=True)})
+                if not breaker._lock.acquire(timeout=PATIENCE):
+                    return []
+                locks.callback(breaker._lock.release)
+            return [breaker.moment() for breaker in breakers]
 
     def _settings_of(self, name: str) -> CircuitSettings:
         if callable(self._overrides):
-            return self._overrides(name)
+            return self._overrides(name) or self._default
         for glob, settings in (self._overrides or {}).items():
-            if fnmatchcase(name, glob):
+            if name == glob or fnmatchcase(name, glob):
                 return settings
         return self._default
 
@@ -175,13 +200,25 @@ class Breakers:
             no_news = not circuit.failures or len(self._breakers) > self._max_size
             if no_news and machine.forgettable(circuit, made.settings, now):
                 self._forget(name)
-        shared.watch(self._heard_of)
+        shared.watch(self._heard_of, self._known)
+
+    def _known(self) -> list[tuple[str, Circuit]]:
+        """The circuits that are here."""
+        with self._lock:
+            return [(breaker.name, breaker.circuit) for breaker in self._oldest(len(self._breakers))]
+
+    def forked(self) -> None:
+        """This is a copy of the process: nobody else holds a lock in it."""
+        self._lock = threading.RLock()
 
     def _heard_of(self, name: str, circuit: Circuit) -> None:
         """Another process has changed a circuit."""
         breaker = self._breakers.get(name)
-        if breaker is None and not machine.forgettable(circuit, self._settings_of(name), self._clock.monotonic()):
-            breaker = self._added(name)
+        if breaker is None:
+            news = circuit.failures or not machine.forgettable(
+                circuit, self._settings_of(name), self._clock.monotonic()
+            )
+            breaker = self._added(name) if news else None
         if breaker is not None:
             breaker.heard_of(circuit)
 
@@ -194,24 +231,32 @@ class Breakers:
         for _ in range(_LOOKED_AT):
             if len(self._breakers) <= self._max_size:
                 return []
-            name, breaker = next(iter(self._breakers.items()))
+            (breaker,) = self._oldest(1)
             if breaker is not newest and not breaker.asked_for and breaker.forgettable:
-                self._forget(name)
-            else:
+                self._forget(breaker.name)
+            elif breaker.name in self._breakers:
                 breaker.asked_for = False
-                self._breakers.move_to_end(name)
+                self._breakers.move_to_end(breaker.name)
         if len(self._breakers) <= 2 * self._max_size:
             return []
-        oldest = islice(self._breakers.items(), _LOOKED_AT)
-        expendable = [(n, b) for n, b in oldest if b is not newest and not b.asked_for and self._expendable(n)]
-        if not expendable:
+        old = [b for b in self._oldest(_LOOKED_AT) if b is not newest and not b.asked_for and self._expendable(b.name)]
+        if not old:
             return []
-        name, breaker = expendable[0]
-        self._forget(name)
+        self._forget(old[0].name)
         last = self._forgotten
         self._forgotten = replace(last, seq=last.seq + 1)
-        return [CircuitForgotten(subject=name, seq=last.seq + 1, state=breaker.state)]
+        return [CircuitForgotten(subject=old[0].name, seq=last.seq + 1, state=old[0].state)]
+
+    def _oldest(self, most: int) -> list[CircuitBreaker]:
+        while True:
+            try:
+                return list(islice(self._breakers.values(), most))
+            except RuntimeError:  # a finaliser or a signal handler has come by in the middle, and added one
+                continue
 
     def _forget(self, name: str) -> None:
-        gone, last = self._breakers.pop(name).circuit, self._forgotten
-        self._forgotten = Circuit(generation=max(gone.generation, last.generation), seq=max(gone.seq, last.seq))
+        breaker = self._breakers.pop(name, None)
+        if breaker is not None:
+            self._still_held[name] = breaker
+            gone, last = breaker.circuit, self._forgotten
+            self._forgotten = Circuit(generation=max(gone.generation, last.generation), seq=max(gone.seq, last.seq))

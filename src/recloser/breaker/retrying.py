@@ -4,6 +4,7 @@ What follows from a failure is decided in `core/retry.py`; here it is done: wait
 and asking the circuit anew.
 """
 
+import contextlib
 import functools
 import inspect
 import math
@@ -11,11 +12,13 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from types import CoroutineType, TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast
 
 from recloser.breaker import guarding
 from recloser.breaker.clock import trusted
 from recloser.breaker.counts import Count
+from recloser.breaker.forks import set_up_anew
+from recloser.breaker.held import enter, leave
 from recloser.core import budget as bucket
 from recloser.core.budget import Budget, BudgetSettings
 from recloser.core.circuit_state import REFUSING
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from recloser.breaker.breaker import CircuitBreaker
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -39,13 +43,18 @@ class RetryBudget:
     def __init__(self, settings: BudgetSettings | None = None, *, clock: Clock | None = None) -> None:
         self.settings = settings or BudgetSettings()
         self._clock = trusted(clock)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a finaliser may come back here in the same thread
+        set_up_anew(self)
         self._budget = bucket.full(self.settings, self._clock.monotonic())
         self._calls = Count()
         self._paid_in = 0
         """Of the calls, how many the budget knows."""
         self.deposit = self._calls.up
         """Call it at each first call. It only counts, without a lock; what it is worth is seen when it is needed."""
+
+    def forked(self) -> None:
+        """This is a copy of the process: nobody else holds the lock in it."""
+        self._lock = threading.RLock()
 
     @property
     def balance(self) -> float:
@@ -96,7 +105,7 @@ class Retrying:
         self._sleep = sleep
         self._sleep_async = sleep_async or _asyncio_sleep
 
-    def call(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+    def call(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a function, again if need be. Sleeps in the caller's thread."""
         with _Tries(self) as tries:
             while True:
@@ -115,7 +124,7 @@ class Retrying:
                     tries.succeeded()
                     return result
 
-    async def call_async(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    async def call_async(self, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a coroutine function, again if need be. Whenever the task is cancelled, the permit is back at once."""
         with _Tries(self) as tries:
             while True:
@@ -180,6 +189,7 @@ class _Tries:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        leave(self._held)
         if error is None or isinstance(error, Exception):
             self._held.cancel()  # settled long ago, unless it is our caller's sleep that failed
         else:
@@ -221,6 +231,7 @@ class _Tries:
             self._held.began = now  # the wait is no part of how long the call takes
         else:
             self._held.cancel()
+            leave(self._held)
             try:
                 self._acquire()
             except CircuitOpenError as refusal:
@@ -230,7 +241,7 @@ class _Tries:
         return True
 
     def _acquire(self) -> None:
-        self._held = self._breaker.acquire()
+        self._held = enter(self._breaker.acquire())  # what is called through the same circuit is a part of it
         leased = self._breaker.settings.permit_lease if self._held.trial else math.inf
         self._leased_until = self._held.began + leased
 
@@ -251,5 +262,7 @@ class _Tries:
         """Say on the error why there is no other try."""
         times = "once" if self._count == 1 else f"{self._count} times"
         note = f"recloser: tried {times} through circuit {self._breaker.name!r}, and not again: {why}"
-        if note not in getattr(error, "__notes__", ()):  # one exception object may be raised many times
-            error.add_note(note)
+        said = getattr(error, "__notes__", ())  # one exception object may be raised many times
+        if not any(str(other).startswith("recloser: tried") for other in said):
+            with contextlib.suppress(Exception):  # it may be frozen
+                error.add_note(note)

@@ -3,9 +3,16 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from recloser.core.circuit_state import REFUSING, CircuitState
+from recloser.core import adaptive, window
+from recloser.core import circuit as machine
+from recloser.core.circuit_settings import CircuitSettings
+from recloser.core.circuit_state import REFUSING, Circuit, CircuitState
 from recloser.core.failure import FailureKind
+
+OUTCOMES = ("succeeded", "failed", "ignored", "cancelled", "expired")
+"""What can become of a call that was admitted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,3 +78,37 @@ class BreakersSnapshot:
     def open_count(self) -> int:
         """How many circuits refuse every call now."""
         return len(self.open)
+
+
+class Moment(NamedTuple):
+    """What a snapshot is made of, taken under the breaker's lock."""
+
+    name: str
+    settings: CircuitSettings
+    circuit: Circuit
+    counts: Mapping[str, int]
+    last_denied_at: float | None
+    past: window.Slice
+    """The window as one."""
+
+    @property
+    def live(self) -> int:
+        """The permits that are out."""
+        return self.counts["admitted"] - sum(self.counts[how] for how in OUTCOMES)
+
+    def snapshot(self, now: float) -> CircuitSnapshot:
+        """The snapshot of it."""
+        circuit, counts, past = self.circuit, self.counts, self.past
+        refused = machine.denial(circuit, self.settings, now)
+        return CircuitSnapshot(
+            name=self.name, state=circuit.state, generation=circuit.generation, seq=circuit.seq,
+            failures=circuit.failures, threshold=adaptive.threshold(self.settings, circuit.window),
+            window_calls=past.calls, window_failures=past.failures, window_slow=past.slow,
+            opened_at=circuit.opened_at, open_until=circuit.open_until,
+            retry_after=refused.retry_after if refused else None, authoritative=circuit.authoritative,
+            cooldown=circuit.cooldown, open_count=counts["opened"], calls=counts["admitted"] + counts["denied"],
+            admitted=counts["admitted"], succeeded=counts["succeeded"], failed=counts["failed"],
+            ignored=counts["ignored"], cancelled=counts["cancelled"], expired=counts["expired"], stale=counts["stale"],
+            live=self.live, denied=counts["denied"], last_denied_at=self.last_denied_at, last_kind=circuit.last_kind,
+            reason=circuit.reason,
+        )  # fmt: skip

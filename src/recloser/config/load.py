@@ -106,6 +106,10 @@ def _line(lines: Mapping[Key, int], key: Key) -> int:
     return next((lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in lines), 0)
 
 
+_TARGETS_DIFFER = {"slow_call": 60.0}
+"""Settings of targets that are not those of any call: of a call nobody knows how long it ought to take."""
+
+
 def _read(reader: Reader, tables: Mapping[str, Any], path: Path | None) -> Config:
     """The configuration; where something is wrong with a part, which the reader has noted, its default."""
     for name in tables:
@@ -114,8 +118,9 @@ def _read(reader: Reader, tables: Mapping[str, Any], path: Path | None) -> Confi
     section = {name: reader.table(tables.get(name, {}), (name,)) for name in _SECTIONS}
     gateway = reader.settings(GatewaySettings, section["gateway"], ("gateway",))
     state = reader.settings(StateSettings, section["state"], ("state",))
-    circuit = reader.settings(CircuitSettings, section["circuit"], ("circuit",))
-    shared = {name: getattr(circuit, name) for name in section["circuit"] if hasattr(circuit, name)}
+    circuit_table = {**_TARGETS_DIFFER, **section["circuit"]}
+    circuit = reader.settings(CircuitSettings, circuit_table, ("circuit",))
+    shared = {name: getattr(circuit, name) for name in circuit_table if hasattr(circuit, name)}
     providers = {
         name: _provider(reader, ("providers", name), value, shared) for name, value in section["providers"].items()
     }

@@ -56,7 +56,14 @@ def reset(circuit: Circuit, subject: str, now: float, *, reason: str) -> Step:
     return _forced(closed, subject, reason)
 
 
+def _reason_of(reason: object) -> str:
+    if not isinstance(reason, str):
+        raise ConfigError(f"the reason for a change by hand must be a string, not {reason!r}")
+    return reason
+
+
 def _forced(circuit: Circuit, subject: str, reason: str, duration: float | None = None) -> Step:
+    told_reason = _reason_of(reason)
     return told(circuit, CircuitForced(
-        subject=subject, seq=circuit.seq + 1, state=circuit.state, retry_after=duration, reason=reason
+        subject=subject, seq=circuit.seq + 1, state=circuit.state, retry_after=duration, reason=told_reason
     ))  # fmt: skip

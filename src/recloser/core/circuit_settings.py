@@ -33,8 +33,9 @@ class CircuitSettings:
     """How far back the rates look."""
     window_calls: int = 0
     """How many of the last calls the rates look at, at most; 0 sets no such limit."""
-    slow_call: Duration = 60.0
-    """From this duration on a call is slow; for a target of the gateway, its time to first token. 0 turns it off."""
+    slow_call: Duration = 0.0
+    """From this duration on a call is slow; 0 turns it off. For a target of the gateway it is the time to first token,
+    and 60 s unless the configuration says otherwise."""
     slow_rate: float = 1.0
     """Share of slow calls in the window that opens the circuit; 0 turns the rule off."""
     half_open_permits: int = 1
@@ -51,7 +52,7 @@ class CircuitSettings:
     """Spread of the cooldown: 0.1 is +-10 %."""
     throttle: float = 0.0
     """Refuse a share of the calls while many fail, before opening: the number of calls that may be sent for each one
-    that is accepted. 2 is usual, 0 turns it off."""
+    that is accepted. For short calls: those under way count as not accepted yet. 2 is usual, 0 turns it off."""
     adaptive: bool = False
     """Let the threshold follow the failure rate, and the cooldown the time that recoveries have taken."""
     threshold_min: int = 2
@@ -77,6 +78,9 @@ class CircuitSettings:
             raise ConfigError(f"jitter must be at least 0 and below 1, not {self.jitter!r}")
         if not is_number(self.throttle) or not (self.throttle == 0.0 or 1.0 <= self.throttle < math.inf):
             raise ConfigError(f"throttle must be 0 (off), or finite and at least 1, not {self.throttle!r}")
+        adaptive: object = self.adaptive
+        if not isinstance(adaptive, bool):
+            raise ConfigError(f"adaptive must be True or False, not {adaptive!r}")
         self._check_bounds()
 
     def _check_bounds(self) -> None:

@@ -87,6 +87,14 @@ class Failure:
     quoted: bool = False
     """True if `message` is the other side's own words: they may repeat a prompt, and are written down with care."""
 
+    def __post_init__(self) -> None:
+        # users make these, in classifiers: what is wrong is better told there than in the middle of a decision
+        if not isinstance(self.message, str):
+            raise TypeError(f"a failure's message must be a string, not {self.message!r}")
+        wait: object = self.retry_after
+        if wait is not None and (isinstance(wait, bool) or not isinstance(wait, int | float)):
+            raise TypeError(f"a failure's retry_after must be a number of seconds or None, not {wait!r}")
+
     def saying(self, message: str) -> "Failure":
         """The same failure with another message."""
         return replace(self, message=message)

@@ -12,12 +12,14 @@ Any other exception is an `execution_error`, and counts. What ends a task instea
 KeyboardInterrupt, SystemExit, GeneratorExit, every other BaseException that is no Exception) is `cancelled`, always.
 
 Ordinary code differs from the gateway in two points. No probe will ever prove an account, so `until_proven` is never
-set: `auth` and `billing` open for the circuit's own cooldown. And a 404 or 410 is a resource that is not there, which
-is nobody's failure, unless it comes of a model provider's own library: there it opens, as in the gateway.
+set: `auth` and `billing` open for the circuit's own cooldown. And a 404 or 410 is a resource that is not there, a 403
+one that is not for us, which is nobody's failure, unless it comes of a model provider's own library: there they open,
+as in the gateway.
 """
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -137,7 +139,7 @@ class _Look:
 
     def at(self, error: BaseException, depth: int) -> Failure | None:
         """What an exception means, or None if neither it nor what lies beneath says anything."""
-        if self.left <= 0 or depth > _DEPTH:
+        if depth > _DEPTH:
             return None
         self.left -= 1
         group = issubclass(type(error), BaseExceptionGroup)  # of the type: `__class__` may be a property that raises
@@ -263,8 +265,11 @@ def _of_answer(error: BaseException, status: int | None, names: Sequence[str], w
         if not words and not _from(HTTP_CLIENTS, names):  # their own sentence names a URL, which may have any word
             words = said
         failure = classify_answer(status, _headers(error), body, words, wall_now=wall_now)
-    if failure.kind is FailureKind.NOT_FOUND and not _from(MODEL_LIBRARIES, names):
-        failure = replace(failure_of(FailureKind.NOT_FOUND), status=status, message=failure.message)
+    if not _from(MODEL_LIBRARIES, names):
+        if failure.kind is FailureKind.NOT_FOUND:
+            failure = replace(failure_of(FailureKind.NOT_FOUND), status=status, message=failure.message)
+        elif failure.kind is FailureKind.AUTH and status == 403:
+            failure = replace(failure_of(FailureKind.PERMISSION_DENIED), status=status, message=failure.message)
     told = failure.message if body is not None or text else ""
     return replace(
         failure,
@@ -363,6 +368,11 @@ def _said(error: BaseException) -> str:
         return _line(f"{name}")
 
 
+_URL_SECRETS = re.compile(r"(?<=://)[^/\s@'\"]{1,200}@|(?<=[\w/])\?[\w.~%+-]{1,100}=[^\s'\")>\]]{1,2000}")
+"""What stands before the host of a URL, and its query: there are passwords and keys in them."""
+
+
 def _line(text: str) -> str:
-    """One short line that can be written in UTF-8."""
+    """One short line that can be written in UTF-8, with no secret of a URL in it."""
+    text = _URL_SECRETS.sub("", text[: _MESSAGE_LIMIT * 8])
     return " ".join(text.split())[:_MESSAGE_LIMIT].encode("utf-8", "replace").decode()

@@ -50,7 +50,8 @@ def enough(past: Slice, settings: CircuitSettings) -> bool:
     """Whether a rate says something: there were the minimum of calls, or as many as the window always holds."""
     least = settings.minimum_calls
     if settings.window_calls:  # a slice at a time falls out, and a rule must not depend on where in a slice we are
-        least = min(least, settings.window_calls - _slice_calls(settings) + 1)
+        part = _slice_calls(settings)
+        least = min(least, (settings.window_calls // part - 1) * part + 1)
     return past.calls >= least
 
 

@@ -58,9 +58,9 @@ class OpenTelemetrySink:
         self._circuits = Circuits(most=most_circuits, shared=shared)
         self._span_events = span_events
         self._lock = threading.Lock()
-        self._reading: dict[str, Reading] = {}
-        self._told: set[str] | None = None
-        """The instruments that have told of this reading; None before the first."""
+        self._reading: dict[str, Reading] | None = None
+        self._told: set[str] = set()
+        """The instruments that have told of this reading."""
         meter = get_meter("recloser", __version__, meter_provider=meter_provider)
         self._transitions = meter.create_counter(
             "recloser.circuit.transitions", unit="{transition}", description=TRANSITIONS
@@ -105,7 +105,7 @@ class OpenTelemetrySink:
     def _read(self, instrument: str) -> dict[str, Reading]:
         """The circuits, at one moment for all instruments: they are read anew when an instrument asks again."""
         with self._lock:
-            if self._told is None or instrument in self._told:
+            if self._reading is None or instrument in self._told:
                 self._reading, self._told = self._circuits.read(), set()
             self._told.add(instrument)
             return self._reading

@@ -6,6 +6,7 @@ from typing import Any
 from recloser.core.duration import format_duration
 
 Facts = Mapping[str, Any]
+_BY_HAND = {"forced_open": "opened", "half_open": "released and is tried", "observe_only": "set to observe only"}
 _ALREADY_SAID = frozenset({"ts", "seq", "kind", "subject"})
 
 
@@ -27,8 +28,20 @@ def _opened(facts: Facts) -> str:
     wait = facts["retry_after"]
     until = "until it is proven well" if wait is None else f"for {format_duration(wait)}"
     word = " (the server's word)" if facts.get("authoritative") else ""
-    count = f" after {facts['failures']} failures" if facts.get("failures", 0) > 1 else ""
-    return f"{facts['subject']} opened {until}{word}{count}: {facts['reason']}"
+    return f"{facts['subject']} opened {until}{word}{_after(facts)}: {facts['reason']}"
+
+
+def _extended(facts: Facts) -> str:
+    wait = format_duration(facts["retry_after"])
+    return f"{facts['subject']} stays open for another {wait} (the server's word): {facts['reason']}"
+
+
+def _would_open(facts: Facts) -> str:
+    return f"{facts['subject']} would have opened{_after(facts)}, and is only observed: {facts['reason']}"
+
+
+def _after(facts: Facts) -> str:
+    return f" after {facts['failures']} failures" if facts.get("failures", 0) > 1 else ""
 
 
 def _half_opened(facts: Facts) -> str:
@@ -40,7 +53,7 @@ def _closed(facts: Facts) -> str:
 
 
 def _forced(facts: Facts) -> str:
-    verb = {"forced_open": "opened", "closed": "closed", "disabled": "disabled"}.get(facts["state"], facts["state"])
+    verb = _BY_HAND.get(facts["state"], facts["state"])
     wait = facts.get("retry_after")
     return f"{facts['subject']} was {verb}{'' if wait is None else f' for {format_duration(wait)}'}: {facts['reason']}"
 
@@ -94,13 +107,13 @@ def _anything(facts: Facts) -> str:
 
 _WORDS: Mapping[str, Callable[[Facts], str]] = {
     "circuit_opened": _opened,
+    "circuit_extended": _extended,
+    "circuit_would_open": _would_open,
     "circuit_half_opened": _half_opened,
     "circuit_closed": _closed,
     "circuit_forced": _forced,
     "permit_expired": _expired,
-    "circuit_forgotten": lambda facts: (
-        f"{facts['subject']} was forgotten, {facts['state']}: there are too many circuits"
-    ),
+    "circuit_forgotten": _forgotten,
     "store_lost": _lost,
     "store_regained": _regained,
     "attempt_failed": _failed,

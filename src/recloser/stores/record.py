@@ -30,6 +30,8 @@ def load(text: str) -> Circuit:
         fields: dict[str, Any] = json.loads(text)
         if fields.pop("format") != _FORMAT:
             raise ValueError("written by another version")
+        if "window" in fields:
+            raise ValueError("a window is one process's own")
         fields["state"] = CircuitState(fields["state"])
         fields["last_kind"] = None if fields["last_kind"] is None else FailureKind(fields["last_kind"])
         fields["leases"] = tuple(Lease(*lease) for lease in fields["leases"])

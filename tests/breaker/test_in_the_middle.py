@@ -1,0 +1,545 @@
+"""Interrupts, signal handlers and finalisers in the middle of the breaker's own work, wherever they may come.
+
+Nothing deadlocks, no decision is half made, and the counts stay exact.
+"""
+
+import gc
+import random
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+from tests.breaker.hand_driven import drive
+from tests.breaker.in_the_middle import Passage, everywhere, in_time
+from tests.breaker.scenes import (
+    BROKEN,
+    CLOSED,
+    LEASE,
+    OPEN,
+    SETTINGS,
+    BrokenError,
+    adds_up,
+    fail,
+    names_in,
+    to_half_open,
+)
+
+from recloser.breaker import Breakers, CircuitBreaker, HeldPermit
+from recloser.core.errors import CircuitOpenError
+from recloser.testing import ManualClock, RecordingSink, in_threads
+
+
+def nothing() -> None:
+    pass
+
+
+def broken() -> None:
+    raise BrokenError
+
+
+class Soon:
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+class Scene:
+    """A breaker, its clock, its listener."""
+
+    def __init__(self, *, half_open: bool = False, failures: int = 0, window_calls: int = 0) -> None:
+        self.clock, self.sink = ManualClock(), RecordingSink()
+        settings = replace(SETTINGS, window_calls=window_calls)
+        self.breaker = CircuitBreaker("x", settings, clock=self.clock, listeners=[self.sink])
+        self.guarded = self.breaker(nothing)
+        fail(self.breaker, failures)
+        if half_open:
+            to_half_open(self.breaker, self.clock)
+
+
+# What is going on: each is given a scene and calls the breaker in one way.
+
+
+def a_call(scene: Scene) -> None:
+    scene.breaker.call(nothing)
+
+
+def a_decorated_call(scene: Scene) -> None:
+    scene.guarded()
+
+
+def a_failing_call(scene: Scene) -> None:
+    with suppress(BrokenError):
+        scene.breaker.call(broken)
+
+
+def a_block(scene: Scene) -> None:
+    with scene.breaker:
+        pass
+
+
+def a_permit_given_back(scene: Scene) -> None:
+    scene.breaker.acquire().cancel()
+
+
+def a_generator(scene: Scene) -> None:
+    @scene.breaker
+    def numbers() -> Iterator[int]:
+        yield 1
+        yield 2
+
+    list(numbers())
+
+
+def an_async_call(scene: Scene) -> None:
+    work = scene.breaker.call_async(Soon)
+    try:
+        drive(work)
+    finally:
+        work.close()
+
+
+def a_hand(scene: Scene) -> None:
+    scene.breaker.force_open(5.0)
+    scene.breaker.snapshot()
+    scene.breaker.reset()
+
+
+WORKS: list[Callable[[Scene], None]] = [
+    a_call, a_decorated_call, a_failing_call, a_block, a_permit_given_back, a_generator, an_async_call, a_hand,
+]  # fmt: skip
+SCENES: dict[str, Callable[[], Scene]] = {
+    "clean": Scene,
+    "before opening": lambda: Scene(failures=1),
+    "half-open": lambda: Scene(half_open=True),
+    "a slice of one call": lambda: Scene(window_calls=10),
+}
+every_work = pytest.mark.parametrize("work", WORKS, ids=[work.__name__ for work in WORKS])
+every_scene = pytest.mark.parametrize("scene", SCENES.values(), ids=SCENES.keys())
+
+
+# Interrupts
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'call_async' was never awaited:RuntimeWarning")  # it was interrupted
+@pytest.mark.filterwarnings("ignore:(?s).*KeyboardInterrupt:pytest.PytestUnraisableExceptionWarning")  # in a finaliser
+@every_scene
+@every_work
+def test_interrupted_anywhere_the_breaker_stays_in_working_order(
+    work: Callable[[Scene], None], scene: Callable[[], Scene]
+) -> None:
+    """Never wedged, decisions are still made and told; at most the interrupted caller's permit is not given back."""
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def once(nth: int) -> bool:
+        here = scene()
+        there_was = True
+        with suppress(KeyboardInterrupt):
+            there_was = Passage(nth, interrupt).run(lambda: work(here))
+        s = here.breaker.snapshot()
+        assert adds_up(s), nth
+        assert s.live <= 1, nth
+        assert here.breaker._lane is None or s.state is CLOSED, "no lane may be left that leads into an open circuit"
+        in_working_order(here)
+        return there_was
+
+    assert everywhere(once) >= 4
+
+
+def in_working_order(scene: Scene) -> None:
+    """After a lease and a cooldown it admits, closes, opens, and tells of it."""
+    breaker = scene.breaker
+    scene.clock.advance(LEASE + SETTINGS.cooldown_max)
+    breaker.call(nothing)
+    assert breaker.state is CLOSED
+    breaker.call(nothing)
+    fail(breaker, 2)
+    assert breaker.state is OPEN
+    assert scene.sink.kinds()[-1] == "circuit_opened"
+    assert scene.sink.events[-1].seq == breaker.snapshot().seq
+    assert not breaker._deciding
+
+
+# Signal handlers and finalisers
+
+
+@every_scene
+@every_work
+def test_a_handler_that_uses_the_breaker_may_come_anywhere(
+    work: Callable[[Scene], None], scene: Callable[[], Scene]
+) -> None:
+    """Calls, looks and settlements from within; each of them is counted, and no decision of the outer one is lost."""
+
+    def once(nth: int) -> bool:
+        here = scene()
+        before = here.breaker.snapshot()
+        met: Counter[str] = Counter()
+
+        def call(do: Callable[[], object]) -> None:
+            try:
+                do()
+            except CircuitOpenError:
+                met["denied"] += 1
+            except BrokenError:
+                met["failed"] += 1
+            else:
+                met["not failed"] += 1
+
+        def handle() -> None:
+            met["handled"] += 1
+            call(lambda: here.breaker.call(nothing))
+            assert adds_up(here.breaker)
+            call(here.breaker.acquire().cancel if here.breaker.state is CLOSED else nothing)
+            here.breaker.denial()
+
+        with suppress(CircuitOpenError):
+            Passage(nth, handle).run(lambda: work(here))
+        s = here.breaker.snapshot()
+        assert adds_up(s), nth
+        assert s.live == 0, nth
+        assert s.window_calls >= 0, nth
+        assert s.window_calls <= s.succeeded + s.failed, nth
+        assert s.denied - before.denied >= met["denied"], nth
+        assert here.breaker._taken_in <= s.succeeded, nth
+        in_working_order(here)
+        return met["handled"] > 0
+
+    assert everywhere(once) >= 4
+
+
+VERDICTS: dict[str, Callable[[HeldPermit], None]] = {
+    "succeeds": HeldPermit.succeed,
+    "fails": lambda permit: permit.fail(BROKEN),
+}
+
+
+@pytest.mark.parametrize("inner", VERDICTS)
+@pytest.mark.parametrize("outer", VERDICTS)
+def test_of_two_trials_that_end_one_in_the_middle_of_the_other_none_is_lost(outer: str, inner: str) -> None:
+    def once(nth: int) -> bool:
+        clock = ManualClock()
+        breaker = CircuitBreaker("x", replace(SETTINGS, half_open_permits=2), clock=clock)
+        to_half_open(breaker, clock)
+        one, other = breaker.acquire(), breaker.acquire()
+        passage = Passage(nth, lambda: VERDICTS[inner](other))
+        there_was = passage.run(lambda: VERDICTS[outer](one))
+        if not there_was:
+            VERDICTS[inner](other)
+        s = breaker.snapshot()
+        assert adds_up(s)
+        assert s.live == 0
+        assert s.state is (CLOSED if outer == inner == "succeeds" else OPEN), nth
+        return there_was
+
+    assert everywhere(once) > 10
+
+
+def test_of_two_failures_one_in_the_middle_of_the_other_none_is_lost() -> None:
+    def once(nth: int) -> bool:
+        sink = RecordingSink()
+        breaker = CircuitBreaker("x", replace(SETTINGS, failure_threshold=3), clock=ManualClock(), listeners=[sink])
+        one, two, three = (breaker.acquire() for _ in range(3))
+        one.fail(BROKEN)
+        there_was = Passage(nth, lambda: two.fail(BROKEN)).run(lambda: three.fail(BROKEN))
+        if not there_was:
+            two.fail(BROKEN)
+        s = breaker.snapshot()
+        assert (s.state, s.failures, s.open_count, s.window_failures, s.live) == (OPEN, 3, 1, 0, 0), nth
+        assert sink.kinds() == ["circuit_opened"]
+        return there_was
+
+    assert everywhere(once) > 10
+
+
+def test_events_are_told_in_order_even_if_others_commit_while_the_teller_packs_up() -> None:
+    """What is committed in another thread between the last event and the end of telling is told by somebody."""
+
+    def once(nth: int) -> bool:
+        sink = RecordingSink()
+        breaker = CircuitBreaker("x", SETTINGS, clock=ManualClock(), listeners=[sink])
+
+        def somebody_else() -> None:
+            other = threading.Thread(target=breaker._outbox.tell)
+            with breaker._lock:
+                breaker.disable() if breaker.state is CLOSED else breaker.reset()
+            other.start()
+            other.join()
+
+        there_was = Passage(nth, somebody_else).run(breaker._tell)
+        breaker._tell()
+        assert [event.seq for event in sink.events] == list(range(1, breaker.snapshot().seq + 1))
+        return there_was
+
+    assert everywhere(once) >= 1
+
+
+def test_a_trial_asked_for_in_the_middle_of_a_decision_is_refused_and_not_for_long() -> None:
+    """It cannot be decided upon, and must not wait."""
+    refused: list[CircuitOpenError] = []
+
+    class Meddling(ManualClock):
+        """Has somebody ask for a trial, once, in the middle of the next decision."""
+
+        asker: CircuitBreaker | None = None
+
+        def monotonic(self) -> float:
+            if self.asker is not None and self.asker._deciding:
+                asker, self.asker = self.asker, None
+                with pytest.raises(CircuitOpenError, match="asked in the middle of a decision") as told:
+                    asker.acquire()
+                refused.append(told.value)
+            return super().monotonic()
+
+    clock = Meddling()
+    breaker = CircuitBreaker("x", SETTINGS, clock=clock)
+    to_half_open(breaker, clock)
+    clock.asker = breaker
+    in_time(lambda: breaker.acquire().succeed())
+    assert [error.retry_after for error in refused] == [0.0]
+    assert (breaker.state, breaker.snapshot().denied) == (CLOSED, 1)
+
+
+# Finalisers
+
+
+@pytest.mark.parametrize("where", ["clock", "random numbers", "listener", "classifier"])
+def test_a_generator_that_is_finalised_in_the_middle_gives_its_trial_back(where: str) -> None:
+    """Its permit goes back while a decision of the same breaker is under way, or just before, or just after."""
+    abandoned: list[Iterator[int]] = []
+
+    def come_by(at: str) -> None:
+        if at == where:
+            abandoned.clear()
+
+    class Clock(ManualClock):
+        def monotonic(self) -> float:
+            come_by("clock")
+            return super().monotonic()
+
+    class Numbers(random.Random):
+        def random(self) -> float:
+            come_by("random numbers")
+            return super().random()
+
+    def classify(_error: BaseException) -> None:
+        come_by("classifier")
+
+    def look() -> None:
+        clock = Clock()
+        breaker = CircuitBreaker(
+            "x", replace(SETTINGS, half_open_permits=3), clock=clock, rng=Numbers(7), classify=classify,
+            listeners=[lambda _event: come_by("listener")],
+        )  # fmt: skip
+        to_half_open(breaker, clock)
+
+        @breaker
+        def numbers() -> Iterator[int]:
+            yield 1
+            yield 2
+
+        held = breaker.acquire()
+        for _ in range(2):
+            abandoned.append(numbers())
+            with suppress(CircuitOpenError):  # if the first one is gone by then
+                next(abandoned[-1])
+        held.fail(BrokenError())
+        s = breaker.snapshot()
+        assert (s.state, s.failed, s.cancelled, s.live) == (OPEN, 3, 2, 0)
+        assert adds_up(s)
+
+    in_time(look)
+
+
+def test_garbage_that_holds_permits_may_be_collected_at_any_allocation(clock: ManualClock) -> None:
+    """The collector runs at nearly every allocation here, also in the middle of decisions."""
+    breaker = CircuitBreaker("x", replace(SETTINGS, cooldown=1.0, cooldown_factor=1.0, permit_lease=1e9), clock=clock)
+
+    @breaker
+    def numbers() -> Iterator[object]:
+        yield 1
+        yield 2
+
+    class Knot:
+        """Only the collector gets rid of it."""
+
+        def __init__(self) -> None:
+            self.me, self.iteration = self, numbers()
+
+    def work() -> None:
+        begun = 0
+        for turn in range(60):
+            with suppress(CircuitOpenError):
+                next(Knot().iteration)
+                begun += 1
+            with suppress(BrokenError, CircuitOpenError):
+                breaker.call(broken)
+            breaker.snapshot()
+            clock.advance(1.0)
+            if turn % 5 == 0:
+                gc.collect()  # the old ones, which are looked at rarely
+        gc.collect()
+        s = breaker.snapshot()
+        assert adds_up(s)
+        assert (s.live, s.cancelled) == (0, begun)
+        assert begun > 10
+        assert s.open_count > 3
+
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        in_time(work)
+    finally:
+        gc.set_threshold(*before)
+
+
+def test_two_threads_whose_finalisers_cross_do_not_wait_for_each_other_for_ever() -> None:
+    """Each is deciding in one circuit when it drops a stream of the other one."""
+    together = threading.Barrier(2)
+
+    class Crossing(ManualClock):
+        """In the middle of the next decision, waits for the other thread and then drops what is left with it."""
+
+        left: Iterator[int] | None = None
+
+        def monotonic(self) -> float:
+            if self.left is not None and self.breaker._deciding:
+                left, self.left = self.left, None
+                together.wait(30)
+                del left
+            return super().monotonic()
+
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.breaker = CircuitBreaker(name, SETTINGS, clock=self)
+
+    def numbers() -> Iterator[int]:
+        yield 1
+        yield 2
+
+    clocks = [Crossing("one"), Crossing("other")]
+    for mine, its in (clocks, clocks[::-1]):
+        left = its.breaker(numbers)()
+        next(left)
+        mine.left = left
+        del left
+    turns = iter(clocks)
+    in_time(lambda: in_threads(lambda: fail(next(turns).breaker), 2))
+    for clock in clocks:
+        s = clock.breaker.snapshot()
+        assert (s.failed, s.cancelled, s.live) == (1, 1, 0)
+
+
+# Signal handlers
+
+STORM = """
+import signal, time
+from recloser import CircuitBreaker, CircuitOpenError, CircuitSettings, Breakers
+
+tools = Breakers(max_size=5)
+breaker = CircuitBreaker("x", CircuitSettings(failure_threshold=3, cooldown=1e-5, jitter=0.0, permit_lease=3600.0))
+met = {"succeeded": 0, "failed": 0, "denied": 0, "handled": 0}
+
+def call(fn):
+    try:
+        breaker.call(fn)
+    except CircuitOpenError:
+        met["denied"] += 1
+    except ZeroDivisionError:
+        met["failed"] += 1
+    else:
+        met["succeeded"] += 1
+
+depth = 0  # a handler that takes long is interrupted by the next one
+
+def handle(*_):
+    global depth
+    depth += 1
+    met["handled"] += 1
+    call(int)
+    tools[f"handler-{met['handled']}"].call(int)
+    assert 1 <= len(tools.snapshot().circuits) <= 6
+    s = breaker.snapshot()
+    assert s.calls == s.admitted + s.denied and 0 <= s.live <= depth, s
+    depth -= 1
+
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.0003, 0.0003)
+until = time.monotonic() + 1.0
+turn = 0
+try:
+    while time.monotonic() < until:
+        turn += 1
+        call(int if turn % 7 < 4 else lambda: 1 / 0)
+        tools[f"tool-{turn}"].call(int)
+finally:
+    signal.setitimer(signal.ITIMER_REAL, 0, 0)
+s = breaker.snapshot()
+assert s.live == 0, s
+assert (s.succeeded, s.failed, s.denied) == (met["succeeded"], met["failed"], met["denied"]), (s, met)
+assert s.open_count > 10 and met["handled"] > 100, (s, met)
+"""
+
+
+def test_a_storm_of_signals_whose_handler_calls_the_breaker_deadlocks_nothing_and_every_call_is_counted() -> None:
+    ran = subprocess.run([sys.executable, "-c", STORM], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+# The registry
+
+
+def new_names(tools: Breakers) -> None:
+    for number in range(3):
+        tools[f"tool-{number}"].call(nothing)
+
+
+@pytest.mark.parametrize("look", [new_names, Breakers.snapshot, lambda tools: tools.should_pause(1)])
+def test_whoever_comes_by_may_use_the_registry_at_any_place(look: Callable[[Breakers], object]) -> None:
+    def once(nth: int) -> bool:
+        tools = Breakers(SETTINGS, max_size=3, clock=ManualClock())
+        for number in range(3):
+            tools[f"old-{number}"].call(nothing)
+        seen: list[CircuitBreaker] = []
+        held: list[HeldPermit] = []
+
+        def handle() -> None:
+            seen.append(tools["tool-1"])
+            held.append(seen[0].acquire())  # so that it is not forgotten meanwhile
+            tools["handler"].call(nothing)
+            tools["another"].call(nothing)
+            tools.snapshot()
+
+        there_was = Passage(nth, handle).run(lambda: look(tools))
+        if seen:
+            assert tools["tool-1"] is seen[0], "there is one breaker a name"
+        for number in range(4):
+            tools[f"later-{number}"].call(nothing)
+        assert len(names_in(tools)) == 3
+        return there_was
+
+    assert everywhere(once) > 2
+
+
+@pytest.mark.parametrize("look", [new_names, Breakers.snapshot])
+def test_an_interrupted_registry_stays_in_working_order(look: Callable[[Breakers], object]) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    def once(nth: int) -> bool:
+        tools = Breakers(SETTINGS, max_size=3, clock=ManualClock())
+        there_was = True
+        with suppress(KeyboardInterrupt):
+            there_was = Passage(nth, interrupt).run(lambda: look(tools))
+        from_another_thread = threading.Thread(target=lambda: new_names(tools), daemon=True)
+        from_another_thread.start()
+        from_another_thread.join(10)
+        assert not from_another_thread.is_alive()
+        assert {"tool-0", "tool-1", "tool-2"} <= names_in(tools)
+        return there_was
+
+    assert everywhere(once) > 2
