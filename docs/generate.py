@@ -46,6 +46,8 @@ from recloser.simulate import faults
 DOCS = Path(__file__).resolve().parent
 PROJECT = DOCS.parent
 HELP_COLUMNS = "96"
+LONGEST_SIGN = 120
+"""Of a line of a keep-alive that is shown; Responses tells a whole response each time."""
 STALE = "is stale"
 _BLOCK = re.compile(r"(<!-- generated: (?P<name>[a-z0-9_ ]+) -->\n)(?P<body>.*?)(<!-- end -->)", re.DOTALL)
 
@@ -157,10 +159,9 @@ def conversation(union: Any, title: str) -> str:
 def wires() -> str:
     rows = []
     for wire in WIRES.values():
-        keepalive = wire.keepalive.decode().split("\n")
-        rows.append(
-            (f"`{wire.name}`", f"`POST {wire.path}`", f"`{wire.upstream_path}`", _code(filter(None, keepalive)))
-        )
+        keepalive = wire.hold("1", "m", 0).keepalive().decode().split("\n")
+        shown = [line for line in keepalive if 0 < len(line) <= LONGEST_SIGN]
+        rows.append((f"`{wire.name}`", f"`POST {wire.path}`", f"`{wire.upstream_path}`", _code(shown)))
     return table(("Wire", "Clients ask", "Asked of the provider, after its base URL", "Keep-alive"), rows)
 
 

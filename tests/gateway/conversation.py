@@ -1,6 +1,6 @@
 """Talks an exchange through its life, as the driver would, with no socket and a clock that is told what time it is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 from recloser.breaker import Breakers
@@ -57,15 +57,22 @@ class Conversation:
         breakers: Breakers | None = None,
         clock: ManualClock | None = None,
         provider: dict[str, Any] | None = None,
+        wires: Mapping[str, str] | None = None,
+        address: tuple[str, bool] = ("", False),
     ) -> None:
+        """`wires` are those of the providers that do not speak the client's; `address` names a model, and streams."""
         self.clock = clock or ManualClock(start=1000.0)
         self.sink = RecordingSink()
         self.breakers = breakers or Breakers(circuit or CircuitSettings(jitter=0.0), clock=self.clock)
         self.client = ClientSide()
         targets = tuple(targets)
-        settings = ProviderSettings(kind="compatible", wire=wire, base_url="http://127.0.0.1:1/v1", **(provider or {}))
-        routes = Routes({t.split("/")[0]: settings for t in targets}, {"*": RouteSettings(targets=targets)}, {})
-        envelope = WIRES[wire].read(body)
+        spoken = dict.fromkeys((t.split("/")[0] for t in targets), wire) | dict(wires or {})
+        settings = {
+            name: ProviderSettings(kind="compatible", wire=of, base_url="http://127.0.0.1:1/v1", **(provider or {}))
+            for name, of in spoken.items()
+        }
+        routes = Routes(settings, {"*": RouteSettings(targets=targets)}, {})
+        envelope = WIRES[wire].read(body, address[0], stream=address[1])
         request = Request(
             id="req_1", wire=WIRES[wire], envelope=envelope, body=body, targets=routes.targets(envelope.model) or ()
         )

@@ -10,6 +10,7 @@ from recloser.gateway.asks import Ask, Begin, Finish, Forward, GatewayStops, Hol
 from recloser.gateway.runtime.client import ClientConnection
 from recloser.gateway.runtime.driver import Driver, Held
 from recloser.gateway.runtime.upstream import UpstreamCall
+from recloser.gateway.wires.wire import SteadyHold
 
 CLOCK = SystemClock()
 Script = Generator[Ask, Reading, None]
@@ -25,7 +26,11 @@ class Client:
         self.gate.set()
         self.news = asyncio.Event()
         self.connection = ClientConnection(
-            self.receive, self.send, keepalive=keepalive, keepalive_after=after, request_id="req_1"
+            self.receive,
+            self.send,
+            hold=None if keepalive is None else SteadyHold(keepalive),
+            keepalive_after=after,
+            request_id="req_1",
         )
 
     async def receive(self) -> dict[str, Any]:

@@ -96,14 +96,17 @@ def test_how_a_key_is_carried() -> None:
         _star=["a/{model}", "b/{model}"],
     )
     one, other = made.targets("m") or ()
-    assert one.endpoint.headers == {"x-api-key": "k", "x-org": "o"}
-    assert other.endpoint.headers == {"authorization": "Bearer k"}
+    assert one.endpoint.headers_on("anthropic") == {"x-api-key": "k", "x-org": "o"}
+    assert other.endpoint.headers_on("openai-chat") == {"authorization": "Bearer k"}
 
 
 def test_no_key_stands_in_a_repr() -> None:
     settings = provider(api_key=Secret("k-123", "env:KEY"), headers={"x-org": Secret("o-456", "env:ORG")})
     (target,) = routes({"a": settings}, _star=["a/{model}"]).targets("m") or ()
-    assert target.endpoint.headers == {"authorization": "Bearer k-123", "x-org": "o-456"}
+    assert target.endpoint.headers_on(next(iter(target.endpoint.urls))) == {
+        "authorization": "Bearer k-123",
+        "x-org": "o-456",
+    }
     assert "k-123" not in repr((target, settings))
     assert "o-456" not in repr((target, settings))
     failure = AUTH.failure(message="no such key: k-123 of o-456")

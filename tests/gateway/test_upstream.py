@@ -40,7 +40,7 @@ async def provider(handler: Handler) -> AsyncIterator[str]:
 async def calling(url: str) -> AsyncIterator[tuple[Callable[[], UpstreamCall], Send]]:
     settings = ProviderSettings(kind="compatible", wire="openai-chat", base_url=url)
     (target,) = Routes({"a": settings}, {"*": RouteSettings(targets=("a/m",))}, {}).targets("m") or ()
-    ask = Send(target, b'{"model":"m","messages":[]}', CLOCK.monotonic() + 5)
+    ask = Send(target, b'{"model":"m","messages":[]}', CLOCK.monotonic() + 5, "openai-chat", "/chat/completions")
     async with open_session() as session:
         with contextlib.closing(Deadline()) as deadline:
             yield (

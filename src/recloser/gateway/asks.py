@@ -17,6 +17,10 @@ class Send(NamedTuple):
     target: Target
     body: bytes
     until: float
+    wire: str
+    """The wire it is asked on; its own headers and query reach the client's wire alone."""
+    path: str
+    """Where it is asked, after the base URL."""
 
 
 class Read(NamedTuple):

@@ -1,7 +1,8 @@
 """One target's answer on its way to the client: a part of an exchange.
 
 Reads what the target sends, finds out what is wrong with it before anything is forwarded, and from the first content
-on passes it through.
+on passes it through. All that is asked of the target, and all that is judged, is on the target's wire; what goes to the
+client has come through the `Passage`.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -13,9 +14,9 @@ from recloser.core.failure import Failure
 from recloser.gateway import sse
 from recloser.gateway.asks import Ask, Begin, Broke, Chunk, Finish, Forward, Head, Read, ReadAll, Reply, Send
 from recloser.gateway.request import Request
-from recloser.gateway.splice import with_model
 from recloser.gateway.targets import Target
-from recloser.gateway.wires.wire import LARGEST_ERROR, Answer, Ending, Watch, decode_error
+from recloser.gateway.translation import Passage
+from recloser.gateway.wires.wire import LARGEST_ERROR, UNREADABLE, Answer, Ending, Watch, decode_error
 
 LARGEST_ANSWER = 64 * 2**20
 ERROR_TIMEOUT = 10.0
@@ -63,6 +64,7 @@ class Delivery:
         "_content_came",
         "_headers",
         "_line",
+        "_passage",
         "_request",
         "_target",
         "_wall_clock",
@@ -74,6 +76,7 @@ class Delivery:
     def __init__(
         self,
         request: Request,
+        passage: Passage,
         target: Target,
         line: Line,
         *,
@@ -82,7 +85,8 @@ class Delivery:
         wall_clock: Callable[[], float],
     ) -> None:
         self._request = request
-        self._wire = request.wire
+        self._passage = passage
+        self._wire = passage.wire
         self._target = target
         self._line = line
         self._headers = headers
@@ -107,10 +111,15 @@ class Delivery:
         if isinstance(body, Broke):
             return _broken(body)
         failure = self._fault_of(self._wire.judge(body.data))
-        if failure is None:
-            self.content_at = self._line.now
-            yield from self._line.ask(Reply(200, self._headers(head.headers), body.data))
-        return failure
+        if failure is not None:
+            return failure
+        try:
+            answer = self._passage.answer(body.data)
+        except UNREADABLE as error:
+            return _unreadable(error)
+        self.content_at = self._line.now
+        yield from self._line.ask(Reply(200, self._headers(head.headers), answer))
+        return None
 
     def _stream(self) -> Conversation[Failure | None]:
         timeouts = self._target.endpoint.settings
@@ -125,15 +134,22 @@ class Delivery:
         prelude = yield from self._until_content(watch, first_token_by)
         if not isinstance(prelude, bytes):
             return prelude
+        try:
+            data = self._passage.piece(prelude)
+        except UNREADABLE as error:
+            return _unreadable(error)
         self.content_at = self._line.now
         self._content_came()
         yield from self._line.ask(Begin(self._headers(head.headers)))
-        return (yield from self._pass_through(watch, prelude, started + timeouts.stream_timeout))
+        try:
+            return (yield from self._pass_through(watch, data, started + timeouts.stream_timeout))
+        except UNREADABLE as error:
+            return _unreadable(error)
 
     def _send(self, deadline: float) -> Conversation[Head | Failure]:
         """The head of the target's answer, or the failure to get one."""
-        body = with_model(self._request.body, self._request.envelope.model, self._target.model)
-        reading = yield from self._line.ask(Send(self._target, body, deadline))
+        path = self._wire.asked_at(self._target.model, stream=self._request.envelope.stream)
+        reading = yield from self._line.ask(Send(self._target, self._passage.body, deadline, self._wire.name, path))
         return _broken(reading) if isinstance(reading, Broke) else reading
 
     def _until_content(self, watch: Watch, deadline: float) -> Conversation[bytes | Failure]:
@@ -160,7 +176,7 @@ class Delivery:
 
     def _pass_through(self, watch: Watch, data: bytes, deadline: float) -> Conversation[Failure | None]:
         """Forward the stream from its first content to its end."""
-        idle = self._target.endpoint.settings.idle_timeout
+        passage, idle = self._passage, self._target.endpoint.settings.idle_timeout
         spoke_at, events = self._line.now, watch.events
         while True:
             if watch.events != events:
@@ -170,6 +186,8 @@ class Delivery:
             if (fault := watch.fault()) is not None:
                 return self._named(fault)
             if watch.terminated:
+                if rest := passage.rest(terminated=True):
+                    yield from self._line.ask(Forward(rest))
                 yield from self._line.ask(Finish())
                 return None
             patience = FINISH_GRACE if watch.finished else idle
@@ -178,12 +196,12 @@ class Delivery:
             )
             if not isinstance(reading, Chunk):
                 break
-            data = watch.feed(reading.data)
-        data = watch.end()
+            data = passage.piece(watch.feed(reading.data))
+        data = passage.piece(watch.end())
         if (fault := watch.fault()) is not None:
             return self._named(fault)
-        if watch.finished and not watch.terminated:
-            data += self._wire.terminator
+        if watch.finished or watch.terminated:
+            data += passage.rest(terminated=watch.terminated)
         if data:
             yield from self._line.ask(Forward(data))
         if watch.finished or watch.terminated:
@@ -202,7 +220,7 @@ class Delivery:
         if head.status == 200:
             fault = self._fault_of(self._wire.judge(data))
             return fault or MALFORMED.failure(status=200, message="a plain answer to a streaming request")
-        if data:
+        if data and self._passage.verbatim:
             self.verbatim = Verbatim(head.status, head.headers, data)
         decoded, text = decode_error(data)
         return classify_answer(
@@ -229,6 +247,11 @@ def _is_stream(head: Head) -> bool:
     """Whether an answer says that it is a stream, or does not say what it is."""
     media_type = head.headers.get("content-type", sse.MEDIA_TYPE).partition(";")[0]
     return media_type.strip().lower() == sse.MEDIA_TYPE
+
+
+def _unreadable(error: Exception) -> Failure:
+    """What was watched and found good, and still is not what its wire says."""
+    return MALFORMED.failure(status=200, message=f"not to be read: {error}", quoted=True)
 
 
 def _broken(broke: Broke) -> Failure:

@@ -36,3 +36,7 @@ class RequestFinished(Event):
     held: float
     first_token: float | None
     duration: float
+    target_wire: str | None = None
+    """The wire on which the last target was asked."""
+    dropped: tuple[str, ...] = ()
+    """What of the request could not be carried to that wire, by name."""

@@ -9,10 +9,11 @@ the next target is asked. After it, a failure ends in the wire's own error event
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from recloser.breaker import Breakers
 from recloser.core.backoff import backoff
+from recloser.core.classify import INVALID_REQUEST
 from recloser.core.errors import CircuitOpenError
 from recloser.core.failure import LIMITS, Effect, Failure, FailureKind, Then
 from recloser.core.route import Choice, choose
@@ -23,15 +24,18 @@ from recloser.gateway.request import Request
 from recloser.gateway.settings import GatewaySettings
 from recloser.gateway.targets import PathPermit, Target
 from recloser.gateway.telling import (
+    MOST_DROPPED,
     Failed,
     broken_off,
     come_again,
+    dropped_names,
     in_a_header,
     nobody_left,
     passed_on,
     when_to_come_back,
 )
-from recloser.gateway.wires.wire import Refusal
+from recloser.gateway.translation import Passage, Translation
+from recloser.gateway.wires.wire import BadRequestError, Refusal
 from recloser.ports import Emit
 
 SHORTEST_PAUSE = 0.1
@@ -50,6 +54,8 @@ class _Account:
     target: Target | None = None
     status: int | None = None
     outcome: str = "refused"
+    passage: Passage | None = None
+    """The way to the last target that was asked."""
     failed: list[Failed] = field(default_factory=list)
 
 
@@ -73,10 +79,13 @@ class Exchange:
         self._client = client
         self._emit = emit
         self._wall_clock = wall_clock
+        self._translation = Translation(request, wall_clock)
         self._line = Line(now)
         self._account = _Account(started=now)
         self._tried: set[Target] = set()
         self._answers: dict[Target, Verbatim] = {}
+        self._wrong_fields: dict[Target, str | None] = {}
+        """Of a request that could not be said on a target's wire."""
 
     def run(self) -> Conversation[None]:
         """The life of the request. Closing the generator means that the client has left."""
@@ -106,10 +115,15 @@ class Exchange:
                 continue
             self._tried.add(choice.target)
             try:
+                passage = self._translation.to(choice.target)
+            except BadRequestError as error:
+                self._pass_over(choice.target, error)
+                continue
+            try:
                 permit = PathPermit.acquire(self._breakers, choice.target.path)
             except CircuitOpenError:
                 continue  # the circuit changed between asking and taking
-            if (yield from self._attempt(choice.target, permit)):
+            if (yield from self._attempt(choice.target, passage, permit)):
                 return
 
     def _choose(self) -> Choice[Target]:
@@ -140,17 +154,27 @@ class Exchange:
         latest = {f.target: f.failure for f in self._account.failed}
         return any(f.kind in LIMITS and f.effect is Effect.OPENS for f in latest.values())
 
-    def _attempt(self, target: Target, permit: PathPermit) -> Conversation[bool]:
+    def _pass_over(self, target: Target, error: BadRequestError) -> None:
+        """A request that cannot be said on a target's wire is like one that is too large for it."""
+        failure = INVALID_REQUEST.failure(message=str(error), quoted=True)
+        failure = replace(failure, then=Then.LARGER_TARGET)
+        self._account.failed.append(Failed(target, failure))
+        self._wrong_fields[target] = error.field
+        self._note_failure(target, failure.fit_to_note(), self._line.now)
+
+    def _attempt(self, target: Target, passage: Passage, permit: PathPermit) -> Conversation[bool]:
         """Ask one target. True if the client has its answer, or its error."""
         account = self._account
         account.attempts += 1
         account.target = target
+        account.passage = passage
         started = self._line.now
         delivery = Delivery(
             self._request,
+            passage,
             target,
             self._line,
-            headers=lambda upstream: passed_on(upstream) | self._own_headers(target),
+            headers=lambda upstream: passed_on(passage.headers(upstream)) | self._headers_of(passage, target),
             content_came=permit.content_came,
             wall_clock=self._wall_clock,
         )
@@ -208,14 +232,22 @@ class Exchange:
         """A target's own error, verbatim where it came as an answer of its own."""
         answer = self._answers.get(target)
         if answer is None or self._client.begun:
-            yield from self._tell(Refusal(answer.status if answer else 400, failure.kind, failure.message))
+            status = answer.status if answer else failure.status or 400
+            field = self._wrong_fields.get(target)
+            refusal = Refusal(max(status, 400), failure.kind, failure.message, field)  # some errors come as a 200
+            yield from self._tell(refusal, target=target)
             return
         self._account.status = answer.status
         headers = passed_on(answer.headers) | self._own_headers(target)
         yield from self._line.ask(Reply(answer.status, headers, answer.body))
 
     def _tell(
-        self, refusal: Refusal, *, retry_after: float | None = None, circuit: str | None = None
+        self,
+        refusal: Refusal,
+        *,
+        retry_after: float | None = None,
+        circuit: str | None = None,
+        target: Target | None = None,
     ) -> Conversation[None]:
         """An error in the wire's own shape: as an answer, or as an event once the stream has begun."""
         wire, request_id = self._request.wire, self._request.id
@@ -223,7 +255,7 @@ class Exchange:
             yield from self._line.ask(Forward(wire.stream_error(refusal, request_id)))
             yield from self._line.ask(Finish())
             return
-        headers = {"content-type": "application/json", **self._own_headers(None)}
+        headers = {"content-type": "application/json", **self._own_headers(target)}
         if retry_after is not None:
             headers |= when_to_come_back(retry_after, self._settings.retry_after_max, self._wall_clock())
         if circuit is not None:
@@ -235,6 +267,15 @@ class Exchange:
         own = {"x-recloser-request-id": self._request.id, "x-recloser-attempts": str(self._account.attempts)}
         if target is not None:
             own["x-recloser-target"] = in_a_header(target.label)
+        return own
+
+    def _headers_of(self, passage: Passage, target: Target) -> dict[str, str]:
+        """Our own headers of an answer. A translated one has its media type from us, if it is no stream."""
+        own = self._own_headers(target)
+        if passage.dropped:
+            own["x-recloser-dropped"] = dropped_names(passage.dropped)
+        if not passage.verbatim and not self._request.envelope.stream:
+            own["content-type"] = "application/json"
         return own
 
     # Keeping track ---------------------------------------------------------------------------------------------------
@@ -249,7 +290,7 @@ class Exchange:
         ))  # fmt: skip
 
     def _report(self) -> None:
-        account, request = self._account, self._request
+        account, request, passage = self._account, self._request, self._account.passage
         status = 200 if account.status is None and self._client.begun else account.status
         self._emit(RequestFinished(
             subject=f"request/{request.id}", seq=len(account.failed) + 1, wire=request.wire.name,
@@ -257,5 +298,6 @@ class Exchange:
             target=account.target.label if account.target else None, status=status, outcome=account.outcome,
             attempts=account.attempts, held=account.held,
             first_token=None if account.content_at is None else account.content_at - account.started,
-            duration=self._line.now - account.started,
+            duration=self._line.now - account.started, target_wire=passage.wire.name if passage else None,
+            dropped=passage.dropped[:MOST_DROPPED] if passage else (),
         ))  # fmt: skip

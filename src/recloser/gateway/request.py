@@ -16,4 +16,4 @@ class Request:
     envelope: Envelope
     body: bytes
     targets: Sequence[Target]
-    """Every target of the route that can serve this wire, in order."""
+    """Every target of the route, in order."""

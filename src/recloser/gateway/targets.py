@@ -23,8 +23,13 @@ class Endpoint:
     account: str
     urls: Mapping[str, str]
     """Base URL by wire."""
-    headers: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, Mapping[str, str]] = field(repr=False)
+    """What every request needs, by wire: a vendor may want its key in different places."""
     settings: ProviderSettings = field(repr=False)
+
+    def headers_on(self, wire: str) -> Mapping[str, str]:
+        """The headers that every request on this wire needs."""
+        return self.headers[wire]
 
     def without_secrets(self, failure: Failure) -> Failure:
         """The failure, fit to be written down: some providers repeat the key that they refuse."""
@@ -42,6 +47,11 @@ class Target:
     endpoint: Endpoint
     model: str
     path: CircuitPath
+
+    def wire_for(self, client_wire: str) -> str:
+        """The wire on which a client's request is put to it: the client's own, if it speaks that, else its first."""
+        urls = self.endpoint.urls
+        return client_wire if client_wire in urls else next(iter(urls))
 
     @property
     def label(self) -> str:
@@ -98,10 +108,11 @@ def endpoints(name: str, provider: ProviderSettings, account: str) -> tuple[Endp
     """The endpoints of a provider entry: one a region, home first; or one."""
     kind = provider_kinds()[provider.kind]
     key = provider.api_key
-    headers = {
-        **(kind.auth_headers(key.reveal()) if key else {}),
-        **_revealed(provider.headers),
-    }
+    own = _revealed(provider.headers)
+
+    def headers(wire: str) -> Mapping[str, str]:
+        return {**(kind.auth_headers(key.reveal(), wire) if key else {}), **own}
+
     wire = provider.wire or next(iter(kind.wires), None)
 
     def urls(base_url: str | None) -> Mapping[str, str]:
@@ -111,7 +122,8 @@ def endpoints(name: str, provider: ProviderSettings, account: str) -> tuple[Endp
         return _wires_at(base_url.rstrip("/"), wire, kind.wires if provider.wire is None else {})
 
     places: Iterable[tuple[str | None, str | None]] = provider.regions.items() or [(None, provider.base_url)]
-    return tuple(Endpoint(name, region, account, urls(base), headers, provider) for region, base in places)
+    spoken = [(region, urls(base)) for region, base in places]
+    return tuple(Endpoint(name, region, account, at, {w: headers(w) for w in at}, provider) for region, at in spoken)
 
 
 def _revealed(headers: Mapping[str, str | Secret]) -> dict[str, str]:

@@ -17,6 +17,10 @@ _KEPT_TO_OURSELVES = frozenset(
      "trailer", "transfer-encoding", "upgrade"}
 )  # fmt: skip
 
+MOST_DROPPED = 20
+"""Names of what could not be carried that are told."""
+_LONGEST_DROPPED = 100
+
 
 class Failed(NamedTuple):
     """A target that was asked, and what went wrong with it."""
@@ -43,6 +47,14 @@ def passed_on(upstream: Mapping[str, str]) -> dict[str, str]:
 def in_a_header(name: str) -> str:
     """A name as a header may hold it: what is no plain text is percent-encoded. Model names come from clients."""
     return name if name.isascii() and name.isprintable() else quote(name, safe="/ :@+,;=()[]'")
+
+
+def dropped_names(names: Sequence[str]) -> str:
+    """What could not be carried to another wire, as `x-recloser-dropped` says it: some names, and how many more."""
+    shown = [quote(name[:_LONGEST_DROPPED], safe="/ :@+;=()[]'") for name in names[:MOST_DROPPED]]
+    if len(names) > MOST_DROPPED:
+        shown.append(f"+{len(names) - MOST_DROPPED}")
+    return ", ".join(shown)
 
 
 def when_to_come_back(retry_after: float, longest: float, wall_now: float) -> dict[str, str]:

@@ -2,10 +2,11 @@
 
     title = "Anthropic"              how people call it
     key_env = "ANTHROPIC_API_KEY"    the usual environment variable of its key
-    auth = "x-api-key" | "bearer"    which header carries the key
+    auth = "x-api-key" | "x-goog-api-key" | "bearer"     which header carries the key
+    wire_auth = { openai-chat = "bearer" }               the same for a wire that differs
     models = ["claude-*"]            model names that are its own, as globs
     local_port = 11434               where it usually listens, if it runs on this machine
-    [wires]                          base URL by wire, as the wire's SDK takes it
+    [wires]                          base URL by wire, as the wire's SDK takes it; the first is spoken to strangers
 
 To add a vendor is to add a file. The first "if" that a vendor needs belongs in a wire, not here.
 """
@@ -26,11 +27,13 @@ class ProviderKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     wires: Mapping[str, str]
     models: tuple[str, ...] = ()
     key_env: str | None = None
+    wire_auth: Mapping[str, str] = msgspec.field(default_factory=dict)
     local_port: int | None = None
 
-    def auth_headers(self, key: str) -> dict[str, str]:
-        """The headers that carry a key to this vendor."""
-        return {"x-api-key": key} if self.auth == "x-api-key" else {"authorization": f"Bearer {key}"}
+    def auth_headers(self, key: str, wire: str) -> dict[str, str]:
+        """The headers that carry a key to this vendor on this wire."""
+        auth = self.wire_auth.get(wire, self.auth)
+        return {"authorization": f"Bearer {key}"} if auth == "bearer" else {auth: key}
 
 
 @cache

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, Self
 
 from recloser.gateway.asks import ClientSide
+from recloser.gateway.wires.wire import Hold
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -23,15 +24,18 @@ class ClientConnection:
         receive: Receive,
         send: SendMessage,
         *,
-        keepalive: bytes | None,
+        hold: Hold | None,
         keepalive_after: float,
         request_id: str,
+        dress: Callable[[bytes], bytes] = bytes,
     ) -> None:
+        """`hold` is what a stream is kept alive with; `dress` what the client wants around a whole answer."""
         self.seen = ClientSide()
         self.left = False
         self._receive = receive
         self._send = send
-        self._keepalive = keepalive
+        self._hold = hold
+        self._dress = dress
         self._keepalive_after = keepalive_after
         self._request_id = request_id
         self._task: asyncio.Task[Any] | None = None
@@ -46,7 +50,7 @@ class ClientConnection:
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
         self._watch_timer = self._loop.call_later(_WATCH_AFTER, self._begin_to_watch)
-        if self._keepalive is not None:
+        if self._hold is not None:
             self._alive_timer = self._loop.call_later(self._keepalive_after, self._tick)
         return self
 
@@ -69,6 +73,8 @@ class ClientConnection:
 
     async def forward(self, data: bytes) -> None:
         """Send a piece of the stream."""
+        if self._hold is not None:
+            data = self._hold.rewrite(data)
         await self._put({"type": "http.response.body", "body": data, "more_body": True})
 
     async def finish(self) -> None:
@@ -77,6 +83,7 @@ class ClientConnection:
 
     async def reply(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Send a whole answer."""
+        body = self._dress(body)
         passed = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
         passed.append((b"content-length", str(len(body)).encode()))
         self.seen.begun = True
@@ -112,11 +119,11 @@ class ClientConnection:
         self._alive_timer = self._loop.call_later(again, self._tick)
 
     async def _say_alive(self) -> None:
-        assert self._keepalive is not None
+        assert self._hold is not None
         if self._sending:
             return  # something better came in between
         if not self.seen.begun:
             self.seen.begun = True
             await self._send(self._start({"x-recloser-request-id": self._request_id}))
-        await self._send({"type": "http.response.body", "body": self._keepalive, "more_body": True})
+        await self._send({"type": "http.response.body", "body": self._hold.keepalive(), "more_body": True})
         self._last_sent = self._loop.time()

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import hmac
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 import aiohttp
 
@@ -19,10 +20,12 @@ from recloser.gateway.runtime.deadline import Deadline
 from recloser.gateway.runtime.driver import Driver
 from recloser.gateway.runtime.upstream import UpstreamCall, request_headers
 from recloser.gateway.wires import WIRES
+from recloser.gateway.wires.gemini import address, array
 from recloser.gateway.wires.wire import BadRequestError, Refusal, Wire
 
 Scope = Mapping[str, Any]
 _log = logging.getLogger("recloser")
+_NO_KEY = "a key of this gateway is needed, as x-api-key, as x-goog-api-key or as Authorization: Bearer"
 _LATE = Refusal(408, "timeout", "the request did not arrive in time")
 _LONGEST_NAME = 256
 """Of a model. Names come from clients, and what is known by name is kept."""
@@ -36,16 +39,16 @@ class Door:
         self._hosts = frozenset(host.lower() for host in hosts)
         self._keys = tuple(sha256(key.reveal().encode()).digest() for key in keys)
 
-    def refusal(self, path: str, headers: Mapping[bytes, bytes]) -> Refusal | None:
+    def refusal(self, path: str, headers: Mapping[bytes, bytes], query: str = "") -> Refusal | None:
         """Why a request may not come in, or None."""
         host = _host(headers.get(b"host", b"").decode("latin-1"))
         if host not in self._hosts:
             return Refusal(403, "forbidden", f"the host {host[:100]!r} is not served here; see [gateway] hosts")
         if not self._same_site(headers):
             return Refusal(403, "forbidden", "requests from pages of other sites are not served")
-        if not self._keys or path in _OPEN_PATHS or any(map(self._known, _presented(headers))):
+        if not self._keys or path in _OPEN_PATHS or any(map(self._known, _presented(headers, query))):
             return None
-        return Refusal(401, "auth", "a key of this gateway is needed, as x-api-key or as Authorization: Bearer")
+        return Refusal(401, "auth", _NO_KEY)
 
     def _same_site(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether no browser says that the request was made by a foreign page, which needs no key and no preflight."""
@@ -66,12 +69,40 @@ def _host(header: str) -> str:
     return (name if name and port.isdecimal() else header).lower()
 
 
-def _presented(headers: Mapping[bytes, bytes]) -> Iterator[bytes]:
+def _presented(headers: Mapping[bytes, bytes], query: str) -> Iterator[bytes]:
     """The keys that a request brings along; a client may have one of old beside the right one."""
     yield headers.get(b"x-api-key", b"")
+    yield headers.get(b"x-goog-api-key", b"")
     kind, _, token = headers.get(b"authorization", b"").partition(b" ")
     if kind.lower() == b"bearer":
         yield token.strip()
+    if "key=" in query:
+        yield from (key.encode() for key in parse_qs(query).get("key", ()))
+
+
+class Place(NamedTuple):
+    """Where a client asks, and what the address says of its request."""
+
+    wire: Wire
+    model: str = ""
+    stream: bool = False
+    dress: Callable[[bytes], bytes] = bytes
+    """What the client wants around a whole answer."""
+
+
+_FIXED = {wire.path: Place(wire) for wire in WIRES.values() if wire.model_in_body}
+
+
+def place(path: str, query: str) -> Place | None:
+    """Where a client asks; None if that is no wire's address."""
+    fixed = _FIXED.get(path)
+    if fixed is not None:
+        return fixed
+    said = address(path, query)
+    if said is None:
+        return None
+    in_pieces = said.streamed and not said.events
+    return Place(WIRES["gemini"], said.model, said.stream, array if in_pieces else bytes)
 
 
 class Ingress:
@@ -85,7 +116,6 @@ class Ingress:
         self._session = session
         self._door = door
         self._pages = pages
-        self._wires = {wire.path: wire for wire in WIRES.values()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
         """Serve one request."""
@@ -93,16 +123,18 @@ class Ingress:
             return
         headers = dict(scope["headers"])
         path = scope["path"]
-        wire = self._wires.get(path)
-        refusal = self._door.refusal(path, headers)
+        query = scope["query_string"].decode("latin-1")
+        there = place(path, query)
+        refusal = self._door.refusal(path, headers, query)
         if refusal is not None:
-            await _refuse(send, wire or WIRES["openai-chat"], refusal, self._gateway.request_id())
-        elif wire is None:
+            wire = there.wire if there else WIRES["openai-chat"]
+            await _refuse(send, wire, refusal, self._gateway.request_id())
+        elif there is None:
             await self._show_page(scope, receive, send)
         elif scope["method"] != "POST":
-            await _refuse(send, wire, Refusal(405, "invalid_request", "use POST"), self._gateway.request_id())
+            await _refuse(send, there.wire, Refusal(405, "invalid_request", "use POST"), self._gateway.request_id())
         else:
-            await self._serve(wire, scope, headers, receive, send)
+            await self._serve(there, scope, headers, receive, send)
 
     async def _show_page(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
         try:
@@ -112,7 +144,7 @@ class Ingress:
             await _refuse(send, WIRES["openai-chat"], _LATE, self._gateway.request_id())
 
     async def _serve(
-        self, wire: Wire, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: SendMessage
+        self, there: Place, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive, send: SendMessage
     ) -> None:
         request_id = self._gateway.request_id()
         with contextlib.closing(Deadline()) as deadline:
@@ -120,23 +152,24 @@ class Ingress:
                 body = await self._body(headers, receive, deadline)
                 if body is None:
                     return
-                request = self._request(request_id, wire, headers, body)
+                request = self._request(request_id, there, headers, body)
             except _RefusedError as refused:
-                await _refuse(send, wire, refused.refusal, request_id)
+                await _refuse(send, there.wire, refused.refusal, request_id)
                 return
-            await self._exchange(request, scope, receive, send, deadline)
+            await self._exchange(request, there, scope, receive, send, deadline)
 
     async def _exchange(
-        self, request: Request, scope: Scope, receive: Receive, send: SendMessage, deadline: Deadline
+        self, request: Request, there: Place, scope: Scope, receive: Receive, send: SendMessage, deadline: Deadline
     ) -> None:
-        wire, request_id = request.wire, request.id
+        wire, request_id, envelope = request.wire, request.id, request.envelope
         settings, clock = self._gateway.settings, self._gateway.clock
         client = ClientConnection(
             receive,
             send,
-            keepalive=wire.keepalive if request.envelope.stream else None,
+            hold=wire.hold(request_id, envelope.model, int(clock.time())) if envelope.stream else None,
             keepalive_after=settings.keepalive_after,
             request_id=request_id,
+            dress=there.dress,
         )
         exchange = Exchange(
             request,
@@ -190,11 +223,11 @@ class Ingress:
         except TimeoutError:
             raise _RefusedError(_LATE) from None
 
-    def _request(self, request_id: str, wire: Wire, headers: Mapping[bytes, bytes], body: bytes) -> Request:
+    def _request(self, request_id: str, there: Place, headers: Mapping[bytes, bytes], body: bytes) -> Request:
         if self._driver.stopping:
             raise _RefusedError(Refusal(503, "stopping", "the gateway is shutting down"))
         try:
-            envelope = wire.read(body)
+            envelope = there.wire.read(body, there.model, stream=there.stream)
         except BadRequestError as error:
             raise _RefusedError(Refusal(400, "invalid_request", str(error), error.field)) from error
         routes = self._gateway.routes
@@ -208,11 +241,7 @@ class Ingress:
         targets = routes.targets(model, profile or None)
         if targets is None:
             raise _RefusedError(Refusal(404, "not_found", f"no route leads to the model {model!r}", "model"))
-        speaking = [target for target in targets if wire.name in target.endpoint.urls]
-        if not speaking:
-            said = f"no target of the model {model!r} speaks the wire {wire.name!r}"
-            raise _RefusedError(Refusal(404, "not_found", said, "model"))
-        return Request(id=request_id, wire=wire, envelope=envelope, body=body, targets=speaking)
+        return Request(id=request_id, wire=there.wire, envelope=envelope, body=body, targets=targets)
 
 
 class _RefusedError(Exception):

@@ -81,7 +81,10 @@ class Models:
 async def list_models(session: aiohttp.ClientSession, endpoint: Endpoint) -> tuple[str, ...]:
     """The models an endpoint lists, within a few seconds; raises one of `NO_LIST` if it does not."""
     wire = WIRES[next(iter(endpoint.urls))]
-    headers = {**endpoint.headers, **({"anthropic-version": "2023-06-01"} if wire.name == "anthropic" else {})}
+    headers = {
+        **endpoint.headers_on(wire.name),
+        **({"anthropic-version": "2023-06-01"} if wire.name == "anthropic" else {}),
+    }
     return await models_at(session, endpoint.urls[wire.name] + wire.models_path, headers, seconds=_ASKED_FOR)
 
 

@@ -7,6 +7,7 @@ import io
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from urllib.parse import unquote
 
 import aiohttp
 from aiohttp.tracing import Trace
@@ -23,6 +24,13 @@ _NOT_PASSED_ON = frozenset(
      "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
      "x-api-key", "x-goog-api-key"}
 )  # fmt: skip
+_OF_NO_WIRE = frozenset(
+    {"accept", "accept-encoding", "accept-language", "baggage", "traceparent", "tracestate", "user-agent"}
+)
+"""Of the client's headers, those that mean the same to a provider of another wire."""
+_WANTED_BY: dict[str, dict[str, str]] = {"anthropic": {"anthropic-version": "2023-06-01"}}
+"""Headers without which a wire's providers take no request, for clients of other wires, which do not send them."""
+_CREDENTIALS = frozenset({"key", "api_key", "api-key", "access_token"})
 _LARGE_BODY = 2**20
 _END_TIMEOUT = 1.0
 _OUR_OWN_NEED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
@@ -41,6 +49,18 @@ def request_headers(client_headers: list[tuple[bytes, bytes]]) -> dict[str, str]
             headers[name] = f"{headers[name]}, {said}" if name in headers else said
     headers["accept-encoding"] = "identity"  # what we pass through, we must be able to read
     return headers
+
+
+def _headers_on(wire: str, client_headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers for a provider that does not speak the client's wire."""
+    known = {name: value for name, value in client_headers.items() if name in _OF_NO_WIRE}
+    return {**known, "content-type": "application/json", **_WANTED_BY.get(wire, {})}
+
+
+def _query_on(wire: str, query: str) -> str:
+    """The client's query without its credentials, and without what the address of the wire says itself."""
+    ours = _CREDENTIALS | {"alt"} if wire == "gemini" else _CREDENTIALS
+    return "&".join(pair for pair in query.split("&") if unquote(pair.partition("=")[0]) not in ours)
 
 
 def open_session() -> aiohttp.ClientSession:
@@ -97,7 +117,7 @@ class UpstreamCall:
         self._wire = wire
         self._clock = clock
         self._headers = headers
-        self._query = f"?{query}" if query else ""
+        self._query = _query_on(wire.name, query) if query else ""
         self._deadline = deadline
         self._response: aiohttp.ClientResponse | None = None
 
@@ -105,13 +125,18 @@ class UpstreamCall:
         """Send the request and wait for the answer's head."""
         self.drop()
         endpoint = ask.target.endpoint
-        url = endpoint.urls[self._wire.name] + self._wire.upstream_path + self._query
+        url = endpoint.urls[ask.wire] + ask.path
+        headers = self._headers
+        if ask.wire != self._wire.name:
+            headers = _headers_on(ask.wire, headers)
+        elif self._query:
+            url += ("&" if "?" in ask.path else "?") + self._query
         try:
             with self._deadline.within(ask.until - self._clock.monotonic()):
                 response = await self._session.post(
                     url,
                     data=io.BytesIO(ask.body) if len(ask.body) > _LARGE_BODY else ask.body,
-                    headers={**self._headers, **endpoint.headers},
+                    headers={**headers, **endpoint.headers_on(ask.wire)},
                     timeout=aiohttp.ClientTimeout(total=None, connect=endpoint.settings.connect_timeout),
                     allow_redirects=False,
                 )

@@ -32,8 +32,11 @@ class StreamWriter(Protocol):
 class Codec(Protocol):
     """One wire, read and written, as a client and as a provider speak it."""
 
-    def read_request(self, body: bytes) -> Request:
-        """A client's request; BadRequestError that names the field if it is none."""
+    def read_request(self, body: bytes, model: str = "", *, stream: bool = False) -> Request:
+        """A client's request; BadRequestError that names the field if it is none.
+
+        `model` and `stream` are what the address says, on a wire where it does.
+        """
         ...
 
     def write_request(self, request: Request) -> Written:

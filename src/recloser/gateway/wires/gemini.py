@@ -14,7 +14,9 @@ from recloser.gateway.wires.wire import (
     Ending,
     Envelope,
     EventWatch,
+    Hold,
     Refusal,
+    SteadyHold,
     error_object,
     read_request,
 )
@@ -146,8 +148,13 @@ class Gemini:
     models_path = "/v1beta/models"
     keepalive = sse.event(b'{"candidates":[{"content":{"parts":[{"text":""}],"role":"model"},"index":0}]}')
     """Comments break the clients of this wire."""
+    model_in_body = False
     terminator = b""
     """None: a stream ends with the chunk that says why."""
+
+    def asked_at(self, model: str, *, stream: bool) -> str:
+        """Where a provider is asked for this model, relative to the base URL."""
+        return upstream_address(model, stream=stream)
 
     def read(self, body: bytes, model: str = "", *, stream: bool = False) -> Envelope:
         """What routing needs of a request. The model and whether it streams are what the address says."""
@@ -156,6 +163,10 @@ class Gemini:
         if not name:
             raise BadRequestError("model: Field required", "model")
         return Envelope(name, stream, _after_result(request.contents))
+
+    def hold(self, request_id: str, model: str, created: int) -> Hold:  # noqa: ARG002 - nobody is named
+        """What keeps a stream alive while nobody answers."""
+        return SteadyHold(self.keepalive)
 
     def judge(self, body: bytes) -> Answer:
         """What a plain answer is: one object, or an array of what a stream would be."""

@@ -11,7 +11,9 @@ from recloser.gateway.wires.wire import (
     Ending,
     Envelope,
     EventWatch,
+    Hold,
     Refusal,
+    SteadyHold,
     error_object,
     read_request,
 )
@@ -89,13 +91,28 @@ class OpenAIChat:
     upstream_path = "/chat/completions"
     models_path = "/models"
     keepalive = b": keep-alive\n\n"
+    model_in_body = True
     terminator = sse.event(b"[DONE]")
 
-    def read(self, body: bytes) -> Envelope:
+    def asked_at(self, model: str, *, stream: bool) -> str:  # noqa: ARG002 - the body says both
+        """Where a provider is asked, relative to the base URL."""
+        return self.upstream_path
+
+    def read(  # the body says it all
+        self,
+        body: bytes,
+        model: str = "",  # noqa: ARG002
+        *,
+        stream: bool = False,  # noqa: ARG002
+    ) -> Envelope:
         """What routing needs of a request."""
         request = read_request(_decode_request, body)
         last = read_request(_decode_message, request.messages[-1]) if request.messages else _Message()
         return Envelope(request.model, bool(request.stream), last.role in ("tool", "function"))
+
+    def hold(self, request_id: str, model: str, created: int) -> Hold:  # noqa: ARG002 - nobody is named
+        """What keeps a stream alive while nobody answers."""
+        return SteadyHold(self.keepalive)
 
     def judge(self, body: bytes) -> Answer:
         """What a plain answer is."""

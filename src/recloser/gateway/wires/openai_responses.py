@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from recloser.gateway import sse
+from recloser.gateway.wires.openai_responses_codec.hold import Hold as ResponseHold
 from recloser.gateway.wires.wire import (
     UNREADABLE,
     Answer,
@@ -12,6 +13,7 @@ from recloser.gateway.wires.wire import (
     Ending,
     Envelope,
     EventWatch,
+    Hold,
     Refusal,
     error_object,
     read_request,
@@ -90,11 +92,22 @@ class OpenAIResponses:
     upstream_path = "/responses"
     models_path = "/models"
     keepalive = b": keep-alive\n\n"
-    """For a hold whose id is not known; `Hold` has what clients count as a sign of life."""
+    """For nobody in particular; `hold` has what clients count as a sign of life."""
+    model_in_body = True
     terminator = b""
     """None: a stream that did not say how it ends is not finished."""
 
-    def read(self, body: bytes) -> Envelope:
+    def asked_at(self, model: str, *, stream: bool) -> str:  # noqa: ARG002 - the body says both
+        """Where a provider is asked, relative to the base URL."""
+        return self.upstream_path
+
+    def read(  # the body says it all
+        self,
+        body: bytes,
+        model: str = "",  # noqa: ARG002
+        *,
+        stream: bool = False,  # noqa: ARG002
+    ) -> Envelope:
         """What routing needs of a request."""
         request = read_request(_decode_request, body)
         if request.input is None and not (request.previous_response_id or request.conversation or request.prompt):
@@ -103,6 +116,10 @@ class OpenAIResponses:
         last = read_request(_decode_last, items[-1]) if items else _Last()
         tool_result = isinstance(last.type, str) and last.type.endswith("_output")
         return Envelope(request.model, bool(request.stream), tool_result)
+
+    def hold(self, request_id: str, model: str, created: int) -> Hold:
+        """What keeps a stream alive while nobody answers: a response that is in progress."""
+        return ResponseHold(request_id, model, created)
 
     def judge(self, body: bytes) -> Answer:
         """What a plain answer is."""

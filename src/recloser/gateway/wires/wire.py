@@ -83,6 +83,35 @@ class Watch(Protocol):
         ...
 
 
+class Hold(Protocol):
+    """What a streaming client is told while it waits, and how its stream goes on from there."""
+
+    def keepalive(self) -> bytes:
+        """A sign of life."""
+        ...
+
+    def rewrite(self, whole: bytes) -> bytes:
+        """Whole events of the answer, as they go on from what the client was told."""
+        ...
+
+
+class SteadyHold:
+    """The same sign of life each time, which changes nothing about the answer."""
+
+    __slots__ = ("_sign",)
+
+    def __init__(self, sign: bytes) -> None:
+        self._sign = sign
+
+    def keepalive(self) -> bytes:
+        """A sign of life."""
+        return self._sign
+
+    def rewrite(self, whole: bytes) -> bytes:
+        """The answer as it is."""
+        return whole
+
+
 class Wire(Protocol):
     """One protocol, as a client and as a provider speak it."""
 
@@ -92,12 +121,25 @@ class Wire(Protocol):
     upstream_path: str
     """Where providers answer, relative to the base URL as the wire's SDK takes it."""
     models_path: str
+    model_in_body: bool
+    """Whether a request names its model; else its address does."""
     keepalive: bytes
     terminator: bytes
     """The stream's own last event, for a stream that finished without it."""
 
-    def read(self, body: bytes) -> Envelope:
-        """What routing needs of a request; BadRequestError if it cannot be routed."""
+    def asked_at(self, model: str, *, stream: bool) -> str:
+        """Where a provider is asked for this model, relative to the base URL."""
+        ...
+
+    def read(self, body: bytes, model: str = "", *, stream: bool = False) -> Envelope:
+        """What routing needs of a request; BadRequestError if it cannot be routed.
+
+        `model` and `stream` are what the address says, on a wire where it does.
+        """
+        ...
+
+    def hold(self, request_id: str, model: str, created: int) -> Hold:
+        """What keeps a stream alive while nobody answers. `created` is in Unix seconds."""
         ...
 
     def judge(self, body: bytes) -> Answer:

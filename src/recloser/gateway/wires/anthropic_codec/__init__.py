@@ -10,7 +10,13 @@ from recloser.gateway.wires.anthropic_codec.writing import write_request
 class AnthropicCodec:
     """The codec of `POST /v1/messages`."""
 
-    def read_request(self, body: bytes) -> Request:
+    def read_request(  # the body says it all
+        self,
+        body: bytes,
+        model: str = "",  # noqa: ARG002
+        *,
+        stream: bool = False,  # noqa: ARG002
+    ) -> Request:
         """A client's request; BadRequestError that names the field if it is none."""
         return read_request(body)
 

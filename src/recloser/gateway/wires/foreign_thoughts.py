@@ -1,0 +1,114 @@
+"""Thoughts of another wire's model in a request that is about to pass as it is.
+
+A client keeps what a model thought and gives it back. If the model was reached on another wire, the thought is sealed
+(`phrasing.sealed`): its own provider is told it again, and every other one would refuse the request for it. So it is
+taken out, and with it nothing else: a request without any is not even decoded.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from recloser.gateway.wires.wire import UNREADABLE
+
+_Object = dict[str, Any]
+_SEAL = "recloser."
+_SEAL_IN_BASE64 = "cmVjbG9zZXIu"
+_DROPPED = ("messages.thinking",)
+
+_decode = msgspec.json.Decoder(_Object).decode
+
+
+def without_foreign_thoughts(body: bytes, wire: str) -> tuple[bytes, tuple[str, ...]]:
+    """The body without them, and the names of what was left out."""
+    mark, clean = _WIRES.get(wire, (b"", None))
+    if clean is None or mark not in body:
+        return body, ()
+    try:
+        request = _decode(body)
+        if not clean(request):
+            return body, ()
+        return msgspec.json.encode(request), _DROPPED
+    except UNREADABLE:
+        return body, ()  # whoever is asked will say what is wrong with it
+
+
+def _clean_anthropic(request: _Object) -> bool:
+    return _clean_turns(request, "messages", "content", _is_sealed_block)
+
+
+def _clean_gemini(request: _Object) -> bool:
+    """A call keeps its place without its signature; the provider takes a word for one (`NO_SIGNATURE`)."""
+    found = False
+    for content in _objects(request.get("contents")):
+        for part in _objects(content.get("parts")):
+            for name in ("thoughtSignature", "thought_signature"):
+                if str(part.get(name, "")).startswith(_SEAL_IN_BASE64):
+                    found = True
+                    del part[name]
+                    part["thoughtSignature" if part.get("functionCall") else "foreign"] = _NO_SIGNATURE
+    return (
+        _clean_turns(request, "contents", "parts", lambda part: part.pop("foreign", "") and _is_thought(part)) | found
+    )
+
+
+_NO_SIGNATURE = "skip_thought_signature_validator"
+
+
+def _is_thought(part: _Object) -> bool:
+    return bool(part.get("thought")) or not any(value for name, value in part.items() if name != "thought")
+
+
+def _clean_responses(request: _Object) -> bool:
+    items = request.get("input")
+    if not isinstance(items, list):
+        return False
+    kept = [item for item in items if not (isinstance(item, dict) and _is_sealed(item.get("encrypted_content")))]
+    if len(kept) == len(items):
+        return False
+    request["input"] = kept
+    return True
+
+
+def _clean_turns(request: _Object, turns: str, parts: str, foreign: Callable[[_Object], Any]) -> bool:
+    """Take foreign parts out of the turns, and turns that are empty without them."""
+    found = False
+    kept = []
+    for turn in request[turns] if isinstance(request.get(turns), list) else ():
+        given = turn.get(parts) if isinstance(turn, dict) else None
+        if isinstance(given, list):
+            own = [part for part in given if not (isinstance(part, dict) and foreign(part))]
+            if len(own) < len(given):
+                found = True
+                turn[parts] = own
+                if not own:
+                    continue
+        kept.append(turn)
+    if found:
+        request[turns] = kept
+    return found
+
+
+def _is_sealed_block(block: _Object) -> bool:
+    match block.get("type"):
+        case "thinking":
+            return _is_sealed(block.get("signature"))
+        case "redacted_thinking":
+            return _is_sealed(block.get("data"))
+    return False
+
+
+def _is_sealed(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(_SEAL)
+
+
+def _objects(value: Any) -> list[_Object]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+_WIRES: dict[str, tuple[bytes, Callable[[_Object], bool] | None]] = {
+    "anthropic": (f'"{_SEAL}'.encode(), _clean_anthropic),
+    "openai-responses": (f'"{_SEAL}'.encode(), _clean_responses),
+    "gemini": (f'"{_SEAL_IN_BASE64}'.encode(), _clean_gemini),
+}
