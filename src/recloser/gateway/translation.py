@@ -15,10 +15,12 @@ from recloser.gateway.splice import with_model
 from recloser.gateway.targets import Target
 from recloser.gateway.wires import CODECS, WIRES
 from recloser.gateway.wires.foreign_thoughts import without_foreign_thoughts
-from recloser.gateway.wires.wire import Wire
+from recloser.gateway.wires.wire import BadRequestError, Wire
 
 _NAMES_AN_ANSWER = frozenset({"request-id", "x-request-id", "apim-request-id", "x-amzn-requestid", "cf-ray"})
 """Headers that find an answer again in its provider's logs. All others speak of the provider's own wire."""
+_KEPT_BY_PROVIDERS = {"openai-responses": frozenset({"previous_response_id", "conversation", "prompt"})}
+"""Fields that stand for what a provider of the wire keeps: without it, another one would answer something else."""
 
 
 class Passage(Protocol):
@@ -152,6 +154,9 @@ class Translation:
     def _canonical(self) -> canonical.Request:
         if self._read is None:
             envelope = self._request.envelope
-            codec = CODECS[self._request.wire.name]
-            self._read = codec.read_request(self._request.body, envelope.model, stream=envelope.stream)
+            wire = self._request.wire.name
+            read = CODECS[wire].read_request(self._request.body, envelope.model, stream=envelope.stream)
+            for name in _KEPT_BY_PROVIDERS.get(wire, frozenset()).intersection(read.unread):
+                raise BadRequestError(f"{name}: what one provider keeps, no other can be asked about", name)
+            self._read = read
         return self._read
