@@ -137,13 +137,14 @@ async def _gateway(config: Config, listened: str) -> AsyncIterator[RunningGatewa
     try:
         async with open_session() as session, Prober(gateway, session) as prober:
             hub.add(lambda stamped: prober.heard(stamped.event))
+            models = Models(gateway, session)
             pages = Pages(
                 gateway,
                 metrics,
                 held=lambda: len(held),
                 store=lambda: {"url": config.state.url, "lost": breakers.store_lost or bool(warnings)},
                 stopping=lambda: server.should_exit,
-                others=[Route("/v1/models", Models(gateway, session).page)],
+                others=[Route("/v1/models", models.page), Route("/v1beta/models", models.gemini_page)],
             )
             door = Door((*config.gateway.hosts, host, f"[{host}]"), config.gateway.keys)
             server = GatewayServer(

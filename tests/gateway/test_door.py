@@ -3,15 +3,15 @@
 import pytest
 
 from recloser.core.units import Secret
-from recloser.gateway.runtime.ingress import Door
+from recloser.gateway.runtime.ingress import Door, place
 
 OPEN = Door(("localhost", "127.0.0.1", "[::1]"), ())
 LOCKED = Door(("localhost",), (Secret("first-key", "env:A"), Secret("zweiter-schlüssel", "env:B")))
 
 
-def status(door: Door, path: str = "/v1/messages", **headers: str) -> int | None:
+def status(door: Door, path: str = "/v1/messages", query: str = "", **headers: str) -> int | None:
     given = {b"host": b"localhost:8686"} | {k.replace("_", "-").encode(): v.encode() for k, v in headers.items()}
-    refusal = door.refusal(path, given)
+    refusal = door.refusal(path, given, query)
     return None if refusal is None else refusal.status
 
 
@@ -50,6 +50,8 @@ def test_pages_of_other_sites_are_kept_out(headers: dict[str, str], answer: int 
         ({"x_api_key": "first-key"}, None),
         ({"authorization": "Bearer first-key"}, None),
         ({"authorization": "bearer  first-key"}, None),
+        ({"x_goog_api_key": "first-key"}, None),
+        ({"x_goog_api_key": "first-ke"}, 401),
         ({"x_api_key": "zweiter-schlüssel"}, None),
         ({"x_api_key": "first-ke"}, 401),
         ({"x_api_key": ""}, 401),
@@ -66,3 +68,46 @@ def test_health_needs_no_key_but_everything_else_does() -> None:
     assert status(LOCKED, "/healthz") is None
     assert status(LOCKED, "/readyz") is None
     assert status(LOCKED, "/metrics") == 401
+
+
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [("key=first-key", None), ("alt=sse&key=zweiter-schl%C3%BCssel", None), ("key=", 401), ("monkey=first-key", 401)],
+)
+def test_a_key_in_the_address(query: str, answer: int | None) -> None:
+    assert status(LOCKED, "/v1beta/models/m:generateContent", query) == answer
+
+
+@pytest.mark.parametrize(
+    ("path", "wire"),
+    [
+        ("/v1/messages", "anthropic"),
+        ("/v1/chat/completions", "openai-chat"),
+        ("/v1/responses", "openai-responses"),
+        ("/v1beta/models/m:generateContent", "gemini"),
+        ("/v1/models/m:streamGenerateContent", "gemini"),
+    ],
+)
+def test_where_the_wires_are_asked(path: str, wire: str) -> None:
+    there = place(path, "")
+    assert there is not None
+    assert there.wire.name == wire
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1beta/models", "/v1beta/models/m", "/v1beta/models/m:countTokens"])
+def test_what_is_no_wire(path: str) -> None:
+    assert place(path, "") is None
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "stream", "answer"),
+    [
+        ("generateContent", "", False, b"{}"),
+        ("streamGenerateContent", "alt=sse", True, b"{}"),
+        ("streamGenerateContent", "", False, b"[{}]"),
+    ],
+)
+def test_what_geminis_address_says(method: str, query: str, stream: bool, answer: bytes) -> None:
+    there = place(f"/v1beta/models/org/m:{method}", query)
+    assert there is not None
+    assert (there.model, there.stream, there.dress(b"{}")) == ("org/m", stream, answer)

@@ -1,15 +1,18 @@
 """The driver and the client's end, with a client that is a list and an exchange that is a few lines."""
 
 import asyncio
+import json
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, cast
 
 from recloser.breaker import SystemClock
 from recloser.core.events import CircuitClosed
+from recloser.gateway import sse
 from recloser.gateway.asks import Ask, Begin, Finish, Forward, GatewayStops, Hold, Reading, Reply
 from recloser.gateway.runtime.client import ClientConnection
 from recloser.gateway.runtime.driver import Driver, Held
 from recloser.gateway.runtime.upstream import UpstreamCall
+from recloser.gateway.wires import WIRES
 from recloser.gateway.wires.wire import SteadyHold
 
 CLOCK = SystemClock()
@@ -208,5 +211,42 @@ def test_a_wait_ends_by_itself() -> None:
         client = Client(keepalive=None)
         await Stage().drive(script(), client)
         assert client.sent == [b"<start>", b"done"]
+
+    play(story())
+
+
+def test_a_held_client_of_responses_hears_of_one_response_which_is_then_answered() -> None:
+    async def story() -> None:
+        stream = (
+            sse.event(
+                b'{"type":"response.created","sequence_number":0,"response":{"id":"theirs"}}', b"response.created"
+            )
+            + sse.event(b'{"type":"response.output_text.delta","sequence_number":1,"delta":"hi"}')
+            + sse.event(b'{"type":"response.completed","sequence_number":2,"response":{"id":"theirs"}}')
+        )
+
+        def script() -> Script:
+            yield Hold(CLOCK.monotonic() + 3600)
+            yield Begin({})
+            yield Forward(stream)
+            yield Finish()
+
+        client, stage = Client(), Stage()
+        client.connection = ClientConnection(
+            client.receive,
+            client.send,
+            hold=WIRES["openai-responses"].hold("req_1", "m", 1),
+            keepalive_after=0.01,
+            request_id="req_1",
+        )
+        task = stage.drive(script(), client)
+        await client.until(lambda: len(client.sent) >= 3)
+        stage.held.heard(CircuitClosed(subject="model/a", seq=1, open_for=1.0))
+        await task
+        told = [json.loads(data) for _, data, _ in sse.parse(b"".join(client.sent[1:]))]
+        assert [event["sequence_number"] for event in told] == list(range(len(told)))
+        assert [event["type"] for event in told].count("response.created") == 1
+        assert len({event["response"]["id"] for event in told if "response" in event}) == 1
+        assert told[-1]["type"] == "response.completed"
 
     play(story())

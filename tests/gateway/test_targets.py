@@ -54,7 +54,7 @@ def test_regions_are_targets_of_their_own_home_first() -> None:
     assert (home.label, second.label) == ("a/us/m", "a/eu/m")
     assert home.path == CircuitPath("account/a", "endpoint/a/us", "model/a/us/m")
     assert second.path.account == "account/a"
-    assert second.endpoint.urls == {"openai-chat": "http://e/v1"}
+    assert second.endpoint.urls == {"openai-chat": "http://e/v1", "openai-responses": "http://e/v1"}
 
 
 def test_entries_with_the_same_key_share_an_account() -> None:
@@ -70,7 +70,14 @@ def test_entries_with_the_same_key_share_an_account() -> None:
     ("settings", "urls"),
     [
         (provider("anthropic"), {"anthropic": "https://api.anthropic.com"}),
-        (provider("openai", base_url="http://h:1/prefix/v1/"), {"openai-chat": "http://h:1/prefix/v1"}),
+        (
+            provider("openai", base_url="http://h:1/prefix/v1/"),
+            {"openai-chat": "http://h:1/prefix/v1", "openai-responses": "http://h:1/prefix/v1"},
+        ),
+        (
+            provider("gemini", base_url="http://h:1/pre"),
+            {"gemini": "http://h:1/pre", "openai-chat": "http://h:1/pre/v1beta/openai"},
+        ),
         (
             provider("ollama", base_url="http://h:1/v1"),
             {"openai-chat": "http://h:1/v1", "anthropic": "http://h:1"},
@@ -98,6 +105,27 @@ def test_how_a_key_is_carried() -> None:
     one, other = made.targets("m") or ()
     assert one.endpoint.headers_on("anthropic") == {"x-api-key": "k", "x-org": "o"}
     assert other.endpoint.headers_on("openai-chat") == {"authorization": "Bearer k"}
+
+
+def test_a_vendor_that_wants_its_key_in_another_place_on_another_wire() -> None:
+    made = routes({"a": provider("gemini", api_key=Secret("k", "env:KEY"))}, _star=["a/{model}"])
+    (target,) = made.targets("m") or ()
+    assert target.endpoint.headers_on("gemini") == {"x-goog-api-key": "k"}
+    assert target.endpoint.headers_on("openai-chat") == {"authorization": "Bearer k"}
+
+
+@pytest.mark.parametrize(
+    ("client", "asked_on"),
+    [
+        ("gemini", "gemini"),
+        ("openai-chat", "openai-chat"),
+        ("anthropic", "gemini"),
+        ("openai-responses", "gemini"),
+    ],
+)
+def test_a_target_is_asked_on_the_clients_wire_or_else_on_its_first(client: str, asked_on: str) -> None:
+    (target,) = routes({"a": provider("gemini")}, _star=["a/{model}"]).targets("m") or ()
+    assert target.wire_for(client) == asked_on
 
 
 def test_no_key_stands_in_a_repr() -> None:

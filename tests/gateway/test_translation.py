@@ -239,6 +239,15 @@ def test_a_request_that_no_target_can_be_told_is_a_400_that_names_the_field() ->
     assert json.loads(responses.reply.body)["error"]["param"] == "input[0].content[0].type"
 
 
+@pytest.mark.parametrize("client", ["gemini", "openai-chat"])
+@pytest.mark.parametrize("model", ["../../v1/projects", "tuned/../m", "."])
+def test_a_models_name_does_not_lead_elsewhere_at_a_provider(client: str, model: str) -> None:
+    sent = json.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}], "contents": []}).encode()
+    conversation = Conversation(sent, wire=client, targets=["a/{model}"], wires={"a": "gemini"}, address=(model, False))
+    assert conversation.asked == []
+    assert conversation.reply.status == 400
+
+
 def test_a_request_is_read_once_for_all_its_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     readings: list[bytes] = []
     codec = type(CODECS["anthropic"])

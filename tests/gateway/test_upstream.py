@@ -281,3 +281,59 @@ def test_credentials_and_connection_headers_of_the_client_stay_here() -> None:
         "content-type": "application/json",
         "accept-encoding": "identity",
     }
+
+
+class TestWhatAProviderGetsToSee:
+    """Headers and query of the client's wire stay on it; its credentials stay here."""
+
+    CLIENT = request_headers([
+        (b"anthropic-version", b"2024-01-01"), (b"anthropic-beta", b"new-things"), (b"x-stainless-lang", b"python"),
+        (b"user-agent", b"agent/1"), (b"content-type", b"application/json; odd=1"), (b"x-goog-api-key", b"secret-1"),
+    ])  # fmt: skip
+
+    def seen(self, client: str, asked_on: str, path: str, query: str) -> bytes:
+        """The head of the request that a provider gets."""
+        heads: list[bytes] = []
+
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            heads.append((await request_of(reader)).partition(b"\r\n\r\n")[0])
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+
+        async def story() -> None:
+            async with provider(handler) as url:
+                settings = ProviderSettings(kind="compatible", wire=asked_on, base_url=url)
+                (target,) = Routes({"a": settings}, {"*": RouteSettings(targets=("a/m",))}, {}).targets("m") or ()
+                async with open_session() as session:
+                    with contextlib.closing(Deadline()) as deadline:
+                        call = UpstreamCall(
+                            session, WIRES[client], CLOCK, headers=self.CLIENT, query=query, deadline=deadline
+                        )
+                        await call.send(Send(target, b"{}", soon(), asked_on, path))
+
+        play(story())
+        return heads[0].lower()
+
+    def test_on_its_own_wire_all_but_credentials(self) -> None:
+        head = self.seen("anthropic", "anthropic", "/v1/messages", "beta=true&key=secret-2")
+        assert head.startswith(b"post /v1/v1/messages?beta=true http")
+        assert b"anthropic-version: 2024-01-01" in head
+        assert b"anthropic-beta: new-things" in head
+        assert b"content-type: application/json; odd=1" in head
+        assert b"secret" not in head
+
+    def test_on_another_wire_nothing_of_the_clients(self) -> None:
+        head = self.seen("anthropic", "openai-chat", "/chat/completions", "beta=true&key=secret-2")
+        assert head.startswith(b"post /v1/chat/completions http")
+        assert b"user-agent: agent/1" in head
+        assert b"content-type: application/json\r\n" in head
+        for word in (b"anthropic", b"stainless", b"secret", b"beta"):
+            assert word not in head
+
+    def test_anthropic_is_told_a_version_by_clients_of_other_wires(self) -> None:
+        assert b"anthropic-version: 2023-06-01" in self.seen("gemini", "anthropic", "/v1/messages", "")
+
+    def test_gemini_is_asked_in_its_own_words(self) -> None:
+        path = "/v1beta/models/m:streamGenerateContent?alt=sse"
+        head = self.seen("gemini", "gemini", path, "key=secret-2&alt=json&trace=1")
+        assert b"streamgeneratecontent?alt=sse&trace=1 http" in head
+        assert b"secret" not in head

@@ -117,7 +117,7 @@ def _wrong_place(provider: ProviderSettings, kind: ProviderKind) -> Iterator[tup
         if wire is not None and wire not in kind.wires:
             yield "base_url", f"is needed: the kind {provider.kind!r} has no usual address for the wire {wire!r}"
         names = {name.lower() for name in provider.headers}
-        if kind.key_env and provider.api_key is None and not names & {"authorization", "x-api-key"}:
+        if kind.key_env and provider.api_key is None and not names & {"authorization", "x-api-key", "x-goog-api-key"}:
             yield "api_key", f'is needed: {kind.title} takes nobody without a key; try "env:{kind.key_env}"'
     for place, url in (*given.items(), *(("regions", url) for url in provider.regions.values())):
         if wrong := _wrong_url(url, wire):
@@ -132,7 +132,7 @@ def _wrong_url(url: str, wire: str | None) -> str | None:
     if "?" in url or "#" in url:
         return f"{url!r} must have no '?' and no '#': paths are added to it"
     own = WIRES[wire].upstream_path if wire else ""
-    for tail in (own, own.rpartition("/")[0]):
+    for tail in (own, own.rpartition("/")[0], own.rpartition("/models/")[0]):
         if tail and url.rstrip("/").endswith(tail):
             return f"{url!r} must not end in {tail!r}: that is added to it, as the SDK does"
     return None

@@ -148,8 +148,8 @@ class Delivery:
 
     def _send(self, deadline: float) -> Conversation[Head | Failure]:
         """The head of the target's answer, or the failure to get one."""
-        path = self._wire.asked_at(self._target.model, stream=self._request.envelope.stream)
-        reading = yield from self._line.ask(Send(self._target, self._passage.body, deadline, self._wire.name, path))
+        passage = self._passage
+        reading = yield from self._line.ask(Send(self._target, passage.body, deadline, passage.wire.name, passage.path))
         return _broken(reading) if isinstance(reading, Broke) else reading
 
     def _until_content(self, watch: Watch, deadline: float) -> Conversation[bytes | Failure]:

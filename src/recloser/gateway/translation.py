@@ -24,10 +24,14 @@ _KEPT_BY_PROVIDERS = {"openai-responses": frozenset({"previous_response_id", "co
 
 
 class Passage(Protocol):
-    """One attempt's way there and back. `wire` is the target's; `body` is what it is sent."""
+    """One attempt's way there and back."""
 
     wire: Wire
+    """The target's."""
+    path: str
+    """Where it is asked, after its base URL."""
     body: bytes
+    """What it is sent."""
     dropped: tuple[str, ...]
     """The names of what could not be carried."""
     verbatim: bool
@@ -53,11 +57,12 @@ class Passage(Protocol):
 class SameWire:
     """Bytes pass; only the model's name is changed."""
 
-    __slots__ = ("body", "dropped", "wire")
+    __slots__ = ("body", "dropped", "path", "wire")
     verbatim = True
 
-    def __init__(self, wire: Wire, body: bytes, dropped: tuple[str, ...]) -> None:
+    def __init__(self, wire: Wire, path: str, body: bytes, dropped: tuple[str, ...]) -> None:
         self.wire = wire
+        self.path = path
         self.body = body
         self.dropped = dropped
 
@@ -81,15 +86,16 @@ class SameWire:
 class Translated:
     """Read on the target's wire and written on the client's."""
 
-    __slots__ = ("_codec", "_model", "_reader", "_wall_clock", "_writer", "body", "dropped", "wire")
+    __slots__ = ("_codec", "_model", "_reader", "_wall_clock", "_writer", "body", "dropped", "path", "wire")
     verbatim = False
 
     def __init__(
-        self, wire: Wire, client_wire: Wire, request: canonical.Request, wall_clock: Callable[[], float]
+        self, wire: Wire, path: str, client_wire: Wire, request: canonical.Request, wall_clock: Callable[[], float]
     ) -> None:
         upstream = CODECS[wire.name]
         written = upstream.write_request(request)
         self.wire = wire
+        self.path = path
         self.body = written.body
         self.dropped = written.dropped
         self._codec = CODECS[client_wire.name]
@@ -142,14 +148,15 @@ class Translation:
     def to(self, target: Target) -> Passage:
         """The way to a target and back; BadRequestError if the request cannot be said on its wire."""
         request = self._request
-        name = target.wire_for(request.wire.name)
-        if name != request.wire.name:
-            canonical_request = msgspec.structs.replace(self._canonical(), model=target.model)
-            return Translated(WIRES[name], request.wire, canonical_request, self._wall_clock)
-        body, dropped = without_foreign_thoughts(request.body, name)
-        if request.wire.model_in_body:
+        wire = WIRES[target.wire_for(request.wire.name)]
+        path = wire.asked_at(target.model, stream=request.envelope.stream)
+        if wire is not request.wire:
+            said = msgspec.structs.replace(self._canonical(), model=target.model)
+            return Translated(wire, path, request.wire, said, self._wall_clock)
+        body, dropped = without_foreign_thoughts(request.body, wire.name)
+        if wire.model_in_body:
             body = with_model(body, request.envelope.model, target.model)
-        return SameWire(request.wire, body, dropped)
+        return SameWire(wire, path, body, dropped)
 
     def _canonical(self) -> canonical.Request:
         if self._read is None:

@@ -5,7 +5,7 @@ A route for one name serves that name. What a glob serves is asked of its provid
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -27,15 +27,27 @@ NO_LIST = (TimeoutError, aiohttp.ClientError, OSError, msgspec.MsgspecError, Val
 
 
 class _Model(msgspec.Struct):
-    id: str
+    id: str = ""
+    name: str = ""
+
+    def said(self) -> str:
+        """Its name as requests give it. Gemini's lists say `name`, and in it where the model is kept."""
+        return self.id or self.name.removeprefix("models/")
 
 
 class _List(msgspec.Struct):
-    data: list[_Model] | None
+    data: list[_Model] | msgspec.UnsetType | None = msgspec.UNSET
+    models: list[_Model] | msgspec.UnsetType | None = msgspec.UNSET
+
+    def names(self) -> Iterator[str]:
+        """The names in it; ValueError if it is no list of models."""
+        if self.data is msgspec.UNSET and self.models is msgspec.UNSET:
+            raise ValueError("no list of models")
+        return filter(None, (model.said() for model in self.data or self.models or ()))
 
 
 class Models:
-    """Answers `GET /v1/models`."""
+    """Answers `GET /v1/models` and `GET /v1beta/models`."""
 
     def __init__(self, gateway: Gateway, session: aiohttp.ClientSession) -> None:
         self._gateway = gateway
@@ -47,6 +59,10 @@ class Models:
         names = await self.names()
         body = _anthropic(names) if "anthropic-version" in request.headers else _openai(names)
         return Response(msgspec.json.encode(body), media_type="application/json")
+
+    async def gemini_page(self, _: Request) -> Response:
+        """The list in Gemini's shape, which has an address of its own."""
+        return Response(msgspec.json.encode(_gemini(await self.names())), media_type="application/json")
 
     async def names(self) -> list[str]:
         """Every model name that some route serves."""
@@ -100,13 +116,22 @@ async def models_at(
             body += piece
             if len(body) > _LARGEST_LIST:
                 raise ValueError(f"a list of more than {_LARGEST_LIST} bytes")
-    return tuple(model.id for model in msgspec.json.decode(body, type=_List).data or ())[:_MOST_MODELS]
+    return tuple(msgspec.json.decode(body, type=_List).names())[:_MOST_MODELS]
 
 
 def _openai(names: list[str]) -> dict[str, Any]:
     return {
         "object": "list",
         "data": [{"id": name, "object": "model", "created": 0, "owned_by": "recloser"} for name in names],
+    }
+
+
+def _gemini(names: list[str]) -> dict[str, Any]:
+    methods = ["generateContent", "streamGenerateContent"]
+    return {
+        "models": [
+            {"name": f"models/{name}", "displayName": name, "supportedGenerationMethods": methods} for name in names
+        ]
     }
 
 

@@ -66,7 +66,13 @@ def address(path: str, query: str = "") -> Address | None:
 
 
 def upstream_address(model: str, *, stream: bool) -> str:
-    """Where a provider is asked for this model, relative to the base URL as Google's SDK takes it."""
+    """Where a provider is asked for this model, relative to the base URL as Google's SDK takes it.
+
+    BadRequestError if the name leads out of where models are: names come from clients, and the provider's key goes
+    along.
+    """
+    if not {".", ".."}.isdisjoint(model.split("/")):
+        raise BadRequestError(f"model: {model[:100]!r} is no name for a model", "model")
     method = "streamGenerateContent?alt=sse" if stream else "generateContent"
     within = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
     return f"/v1beta/{quote(within)}:{method}"
@@ -145,7 +151,7 @@ class Gemini:
     """A pattern: `address` reads the real ones."""
     upstream_path = "/v1beta/models/{model}:generateContent"
     """A pattern: `upstream_address` makes the real ones."""
-    models_path = "/v1beta/models"
+    models_path = "/v1beta/models?pageSize=1000"
     keepalive = sse.event(b'{"candidates":[{"content":{"parts":[{"text":""}],"role":"model"},"index":0}]}')
     """Comments break the clients of this wire."""
     model_in_body = False

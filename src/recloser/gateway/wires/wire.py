@@ -128,7 +128,7 @@ class Wire(Protocol):
     """The stream's own last event, for a stream that finished without it."""
 
     def asked_at(self, model: str, *, stream: bool) -> str:
-        """Where a provider is asked for this model, relative to the base URL."""
+        """Where a provider is asked for this model, relative to the base URL; BadRequestError if that is no name."""
         ...
 
     def read(self, body: bytes, model: str = "", *, stream: bool = False) -> Envelope:
