@@ -14,6 +14,7 @@ from recloser.gateway.asks import Begin, Finish, Send
 from recloser.gateway.canonical import Answer, Event, Request, Stop, Text, Thinking, ToolUse, Usage
 from recloser.gateway.wires import CODECS, WIRES
 from recloser.gateway.wires.telling import gathered, told
+from recloser.gateway.wires.wire import Refusal
 from recloser.testing import ManualClock
 from recloser.testing_wires import asked, assistant, user, with_tools
 
@@ -158,9 +159,8 @@ class TestEveryPair:
             422, b'{"error":{"type":"invalid_request_error","message":"no such knob","status":"INVALID_ARGUMENT"}}'
         )
         assert conversation.reply.status == 422
-        told_error = json.loads(conversation.reply.body)
-        assert WIRES[client].judge(conversation.reply.body).error is not None
-        assert told_error["error"]["message"] == "no such knob"
+        refusal = Refusal(422, "invalid_request", "no such knob")
+        assert conversation.reply.body == WIRES[client].error(refusal, "req_1")
         assert conversation.reply.headers["x-recloser-target"] == "a/m"
 
 
@@ -303,6 +303,26 @@ class TestThoughtsOfAnotherWire:
             assert json.loads(conversation.ask.body)["metadata_of_ours"] == {"kept": True}
         conversation.answers(200, JSON).says(CODECS[wire].write_answer(ANSWER))
         assert conversation.reply.headers["x-recloser-dropped"] == "messages.thinking"
+
+    @pytest.mark.parametrize(
+        ("own", "kept"),
+        [
+            ([], False),
+            ([{"type": "thinking", "thinking": "mine", "signature": "own"}], True),
+        ],
+    )
+    def test_a_turn_that_is_left_without_a_thought_goes_on_without_any(self, own: list[Any], kept: bool) -> None:
+        given = json.loads(self.history("anthropic"))
+        given["thinking"] = {"type": "enabled", "budget_tokens": 1024}
+        given["messages"][1]["content"][:0] = own
+        given["messages"][2:] = [
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "12"}]}
+        ]
+        conversation = talk("anthropic", "anthropic", sent=json.dumps(given).encode())
+        assert isinstance(conversation.ask, Send)
+        sent = json.loads(conversation.ask.body)
+        assert ("thinking" in sent) is kept
+        assert [block["type"] for block in sent["messages"][1]["content"]][-1] == "tool_use"
 
     @pytest.mark.parametrize("wire", ["anthropic", "openai-responses"])
     def test_the_model_that_thought_it_gets_it_back(self, wire: str) -> None:

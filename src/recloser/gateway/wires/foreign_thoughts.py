@@ -29,6 +29,9 @@ def without_foreign_thoughts(body: bytes, wire: str) -> tuple[bytes, tuple[str, 
         request = _decode(body)
         if not clean(request):
             return body, ()
+        if _cannot_think_on(request):
+            del request["thinking"]
+            return msgspec.json.encode(request), (*_DROPPED, "thinking")
         return msgspec.json.encode(request), _DROPPED
     except UNREADABLE:
         return body, ()  # whoever is asked will say what is wrong with it
@@ -36,6 +39,23 @@ def without_foreign_thoughts(body: bytes, wire: str) -> tuple[bytes, tuple[str, 
 
 def _clean_anthropic(request: _Object) -> bool:
     return _clean_turns(request, "messages", "content", _is_sealed_block)
+
+
+def _cannot_think_on(request: _Object) -> bool:
+    """Whether an Anthropic model that thinks by a budget is in the middle of a turn that begins without a thought now.
+
+    It would refuse to: a turn with calls of tools in it is begun with a thought or goes on without any.
+    """
+    thinking = request.get("thinking")
+    if not isinstance(thinking, dict) or thinking.get("type") != "enabled":
+        return False
+    latest = _objects(request.get("messages"))[-2:]
+    spoken = [_objects(message.get("content")) for message in latest if message.get("role") == "assistant"]
+    if not spoken:
+        return False
+    begins = next((block.get("type") for block in spoken[-1]), "")
+    answered = any(block.get("type") == "tool_result" for block in _objects(latest[-1].get("content")))
+    return (answered or latest[-1].get("role") == "assistant") and begins not in ("thinking", "redacted_thinking")
 
 
 def _clean_gemini(request: _Object) -> bool:
