@@ -275,6 +275,19 @@ def test_a_late_success_does_not_close_an_open_circuit_or_touch_what_it_knows(
     assert breaker.snapshot().failures == 2
 
 
+def test_a_success_from_before_an_outage_forgets_no_failure_after_it(breaker: CircuitBreaker) -> None:
+    """MO5: it set the count to nought."""
+    old = breaker.acquire()
+    fail(breaker, 2)
+    breaker.reset()
+    fail(breaker)
+    old.succeed()
+    s = breaker.snapshot()
+    assert (s.failures, s.window_calls, s.stale) == (1, 1, 1)
+    fail(breaker)
+    assert breaker.state is OPEN
+
+
 def test_a_late_success_does_not_end_a_servers_limit(breaker: CircuitBreaker, clock: ManualClock) -> None:
     """M2: an older call that succeeded ended a stop of an hour."""
     older = breaker.acquire()

@@ -480,8 +480,11 @@ def test_a_store_that_can_be_read_and_not_written_is_not_back(scene: Scene, monk
     one = scene.processes[0]
     scene.due(one)
 
-    def full(_name: str, _change: Callable[[Circuit], Circuit]) -> Circuit:
-        raise OSError("No space left on device")
+    def full(name: str, change: Callable[[Circuit], Circuit]) -> Circuit:
+        before = scene.place.has(name)
+        if change(before) is not before:
+            raise OSError("No space left on device")
+        return before
 
     monkeypatch.setattr(scene.place, "update", full)
     assert one.ask() is None  # decided nothing, so there is nothing to make known
@@ -748,17 +751,27 @@ def test_a_newcomer_that_began_afresh_in_a_store_that_had_forgotten_comes_to_ter
 
 
 class Visited(Place):
-    """A store in the middle of which somebody comes by, in the same thread, at the nth time that it is asked."""
+    """A store in the middle of which somebody comes by, in the same thread, at the nth time that it is asked.
+
+    As a database, it does not begin a transaction in the middle of another.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.nth = math.inf
         self.visit: Callable[[], object] = bool
+        self._in_the_middle = False
 
     def _answer(self) -> None:
         super()._answer()
-        if self.asked == self.nth:
-            self.visit()
+        if self._in_the_middle:
+            raise RuntimeError("cannot start a transaction within a transaction")
+        self._in_the_middle = True
+        try:
+            if self.asked == self.nth:
+                self.visit()
+        finally:
+            self._in_the_middle = False
 
 
 def test_a_finaliser_may_come_by_in_the_middle_of_the_store() -> None:

@@ -457,3 +457,17 @@ def test_what_did_not_change_for_a_month_is_gone(tmp_path: Path) -> None:
     reopened = SqliteStore(path)
     assert set(reopened.load()) == {"new"}
     reopened.close()
+
+
+def test_another_programs_database_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    theirs = sqlite3.connect(path)
+    theirs.execute("CREATE TABLE circuits (race TEXT)")
+    theirs.execute("INSERT INTO circuits VALUES ('Monza')")
+    theirs.commit()
+    theirs.close()
+    path.chmod(0o644)
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="another program's database"):
+        SqliteStore(path).load()
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (before, 0o644)
