@@ -102,6 +102,26 @@ def an_async_call(scene: Scene) -> None:
         work.close()
 
 
+def a_retried_call(scene: Scene) -> None:
+    answers = [BrokenError(), None]
+
+    def upstream() -> None:
+        answer = answers.pop(0)
+        if answer is not None:
+            raise answer
+
+    with suppress(BrokenError):
+        scene.breaker.retry(sleep=scene.clock.advance).call(upstream)
+
+
+def a_turn_of_a_loop(scene: Scene) -> None:
+    loop = scene.breaker.loop(1.0, sleep=scene.clock.advance)
+    for turn in loop:
+        loop.stop()
+        with turn:
+            pass
+
+
 def a_hand(scene: Scene) -> None:
     scene.breaker.force_open(5.0)
     scene.breaker.snapshot()
@@ -109,7 +129,8 @@ def a_hand(scene: Scene) -> None:
 
 
 WORKS: list[Callable[[Scene], None]] = [
-    a_call, a_decorated_call, a_failing_call, a_block, a_permit_given_back, a_generator, an_async_call, a_hand,
+    a_call, a_decorated_call, a_failing_call, a_block, a_permit_given_back, a_generator, an_async_call, a_retried_call,
+    a_turn_of_a_loop, a_hand,
 ]  # fmt: skip
 SCENES: dict[str, Callable[[], Scene]] = {
     "clean": Scene,
@@ -193,6 +214,7 @@ def test_a_handler_that_uses_the_breaker_may_come_anywhere(
         def handle() -> None:
             met["handled"] += 1
             call(lambda: here.breaker.call(nothing))
+            call(lambda: here.breaker.retry(sleep=here.clock.advance).call(nothing))
             assert adds_up(here.breaker)
             call(here.breaker.acquire().cancel if here.breaker.state is CLOSED else nothing)
             here.breaker.denial()
@@ -254,6 +276,33 @@ def test_of_two_failures_one_in_the_middle_of_the_other_none_is_lost() -> None:
         return there_was
 
     assert everywhere(once) > 10
+
+
+@pytest.mark.parametrize("scene", [Scene, lambda: Scene(failures=1)], ids=["clean", "before opening"])
+def test_a_snapshot_is_one_moment_even_if_calls_are_made_in_the_middle_of_it(scene: Callable[[], Scene]) -> None:
+    """Those calls are in it as a whole or not at all (A2)."""
+
+    def once(nth: int) -> bool:
+        here = scene()
+        breaker, seen = here.breaker, []
+
+        def handle() -> None:
+            breaker.call(nothing)
+            with suppress(BrokenError):
+                breaker.call(broken)
+            breaker.acquire().cancel()
+            breaker.call(nothing)
+
+        before = breaker.snapshot()
+        there_was = Passage(nth, handle).run(lambda: seen.append(breaker.snapshot()))
+        (s,) = seen
+        assert (s.live, s.calls - before.calls) in ((0, 0), (0, 4)), nth
+        assert s.window_calls == s.succeeded + s.failed
+        assert s.window_failures == s.failed
+        assert adds_up(s)
+        return there_was
+
+    assert everywhere(once) > 3
 
 
 def test_events_are_told_in_order_even_if_others_commit_while_the_teller_packs_up() -> None:

@@ -5,6 +5,7 @@ libraries are named. What several threads are needed for stands in test_threads.
 """
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -418,7 +419,9 @@ def test_a_time_zone_moves_no_reopening() -> None:
         "breaker = CircuitBreaker('x'); breaker.force_open(60.0)\n"
         "assert 59.0 < breaker.snapshot().retry_after <= 60.0"
     )
-    ran = subprocess.run([sys.executable, "-c", program], env={"TZ": "Asia/Tokyo"}, capture_output=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "TZ": "Asia/Tokyo"}, capture_output=True, check=False
+    )
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 

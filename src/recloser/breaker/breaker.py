@@ -80,10 +80,10 @@ class CircuitBreaker(LiveCircuit):
         if store is not None:
             from recloser.breaker.sharing import sharing  # noqa: PLC0415 - see above
 
-            self._sharing = sharing(store, self._clock, self._outbox)
+            self._sharing = sharing(store, self._clock, self._outbox, only=name)
             if self._sharing is not store:  # else it is a registry's, which looks for all its breakers
                 self._own_sharing = self._sharing
-                circuit = self._sharing.load(name).get(name, circuit)
+                circuit = self._sharing.load().get(name, circuit)
         self._begin(circuit)
         if self._own_sharing is not None:
             self._look_on(self._own_sharing)

@@ -41,6 +41,8 @@ Ask = Literal["never", "if needed", "always"]
 
 PATIENCE = 0.1
 """Seconds for which somebody waits for the lock; twice crossed finalisers would wait for ever."""
+_LOOKS = 100
+"""How often it is looked again for a moment at which no call begins."""
 _NO_LIMIT = 1 << 62
 
 
@@ -373,12 +375,19 @@ class LiveCircuit(ABC):
 
     def _moment(self) -> Moment:
         """The same. The lock is held."""
-        successes = self._successes.value()
-        counts = dict(self._counts)
+        now, admitted = self._monotonic(), self._admissions.value()
+        looks = 0
+        while True:  # calls that take no lock go on meanwhile; so does who comes by in the middle
+            looks, circuit, before = looks + 1, self._circuit, admitted
+            counts = dict(self._counts)
+            successes, taken_in = self._successes.value(), self._taken_in
+            admitted = self._admissions.value()  # read last: nothing is settled before it is admitted
+            if (admitted == before and circuit is self._circuit) or looks == _LOOKS:
+                break
         counts["succeeded"] += successes
+        counts["admitted"] = admitted
         counts["denied"] = self._denials.value()
-        counts["admitted"] = self._admissions.value()  # read last: nothing is settled before it is admitted
-        recent = window.recent(self._circuit.window, self.settings, self._monotonic())
-        new = successes - self._taken_in if recent else 0  # they belong to the last slice
+        recent = window.recent(circuit.window, self.settings, now)
+        new = successes - taken_in if recent else 0  # they belong to the last slice
         past = window.total(recent).plus(new, 0, 0, 0)
-        return Moment(self.name, self.settings, self._circuit, counts, self._last_denied_at, past)
+        return Moment(self.name, self.settings, circuit, counts, self._last_denied_at, past)
