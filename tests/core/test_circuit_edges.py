@@ -77,7 +77,7 @@ def test_successes_are_taken_in_from_when_the_last_slice_began() -> None:
 
 def test_calls_that_were_slow_count_for_nothing_once_the_rule_is_off() -> None:
     circuit = Circuit(window=(Slice(16.0, calls=9, slow=9),))
-    off = replace(SETTINGS, failure_rate=0.0, slow_call=0.0)
+    off = replace(SETTINGS, failure_rate=0.0, slow_call=0.0, slow_rate=0.5)
     assert machine.fail(circuit, off, PERMIT, BROKEN, NAME, 16.0).circuit.state is CircuitState.CLOSED
 
 
