@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint bench bench-breaker compare docs constraints clean help
+.PHONY: run test lint simulation bench bench-breaker compare docs constraints clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +27,9 @@ lint: .venv/.dev  ## ruff, mypy --strict, import contracts, docs freshness
 
 mutation: .venv/.dev  ## break the core in small ways, and see the tests notice
 	@$(BIN)/python -m tests.mutation $(ARGS)
+
+simulation: .venv/.dev  ## 10,000 runs of several processes on a bad store, in virtual time
+	@$(BIN)/python -m tests.properties.simulation --seeds 10000 $(ARGS)
 
 bench: .venv/.dev  ## measure the gateway against nginx and LiteLLM in one run
 	@$(BIN)/python benchmarks/gateway.py $(ARGS)

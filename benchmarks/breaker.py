@@ -3,7 +3,7 @@
     make bench-breaker                                    everything; about five minutes
     make bench-breaker ARGS='--quick'                     one short round, to see that it works
     make bench-breaker ARGS='--only recloser,pybreaker'   some of the libraries
-    make bench-breaker ARGS='--write'                     and put the tables into benchmarks/RESULTS.md
+    make bench-breaker ARGS='--write'                     and put the tables into benchmarks/BREAKER.md
 
 Each library as it makes a breaker by itself, a function that does nothing, a circuit that is closed; then refusals of
 one that is open, and calls that wait. Every figure stands beside that of a bare call, timed right before. Needs, the
@@ -15,7 +15,6 @@ import contextlib
 import json
 import os
 import platform
-import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -30,8 +29,7 @@ sys.path[0] = str(Path(__file__).resolve().parents[1])  # `benchmarks` is a pack
 from benchmarks.compare.environment import ROOT, bench_python, surroundings, versions  # noqa: E402 -- after the path
 from benchmarks.compare.library import DISTRIBUTIONS, NAMES  # noqa: E402
 
-RESULTS = ROOT / "benchmarks" / "RESULTS.md"
-_SECTION = re.compile(r"\n*<!-- breaker -->.*?<!-- end -->\n", re.DOTALL)
+RESULTS = ROOT / "benchmarks" / "BREAKER.md"
 _BUSY = 0.5
 _SHARED = " (**provisional: others shared these cores**; read the ratios, and those of 8 threads with care)"
 
@@ -69,8 +67,7 @@ def main() -> int:
     if asked.json:
         asked.json.write_text(json.dumps({"machine": where, "rounds": rounds, "seconds": seconds, "measured": raw}))
     if asked.write:
-        kept = _SECTION.sub("\n", RESULTS.read_text(encoding="utf-8")).rstrip("\n")
-        RESULTS.write_text(f"{kept}\n\n<!-- breaker -->\n{page}\n<!-- end -->\n", encoding="utf-8")
+        RESULTS.write_text(f"{page}\n", encoding="utf-8")
     return 0
 
 

@@ -23,14 +23,21 @@ class Clock(Protocol):
 
 
 class Store(Protocol):
-    """Keeps circuits beyond a process. Times in a stored circuit are on the store's own clock."""
+    """Keeps circuits beyond a process. Times in a stored circuit are on the store's own clock.
+
+    Several threads use it at once: a caller decides in `update` while another thread looks what has changed. Whatever
+    it raises means that it is lost; nobody but the looking thread asks it then.
+    """
 
     def now(self) -> float:
         """The store's clock: seconds that mean the same to every process that uses the store."""
         ...
 
     def load(self, since: float | None = None) -> Mapping[str, Circuit]:
-        """Every circuit in the store; or those that were changed at `since` or later, on the store's clock."""
+        """Every circuit in the store; or those that were changed at `since` or later, on the store's clock.
+
+        It may take its time, and is the place for what must not hold up an `update`.
+        """
         ...
 
     def update(self, name: str, change: Callable[[Circuit], Circuit]) -> Circuit:

@@ -27,13 +27,14 @@ class Passage:
         self.places = 0
         self._nth = nth
         self._act = act
+        self._tracers = self._enter, self._step  # kept: the interpreter only borrows them
         self._last: dict[FrameType, str] = {}
         """The instruction that each frame has just gone through; forgotten where that was a call into Python."""
 
     def run(self, work: Callable[[], object]) -> bool:
         """Run it. Whether there was such a place; what the work or the act raises is raised."""
         before = sys.gettrace()
-        sys.settrace(self._enter)
+        sys.settrace(self._tracers[0])
         try:
             contextvars.copy_context().run(work)  # what an interrupted block leaves behind, the next one does not find
         finally:
@@ -42,6 +43,8 @@ class Passage:
         return self.places >= self._nth
 
     def _enter(self, frame: FrameType, _event: str, _arg: Any) -> Any:
+        if self.places >= self._nth:
+            return None  # it was here: the rest is run as it is
         caller = frame.f_back
         if caller is not None:
             self._last.pop(caller, None)
@@ -50,20 +53,19 @@ class Passage:
         elif caller is None or not _is_ours(caller):
             return None
         self._come_by()
-        return self._step if _is_ours(frame) else None
+        return self._tracers[1] if _is_ours(frame) else None
 
     def _step(self, frame: FrameType, event: str, _arg: Any) -> Any:
-        if event == "opcode":
+        if event == "opcode" and self.places < self._nth:
             last = self._last.get(frame, "")
             self._last[frame] = _instructions(frame.f_code)[frame.f_lasti]
             if last.startswith("CALL") or "BACKWARD" in last:
                 self._come_by()
-        return self._step
+        return self._tracers[1]
 
     def _come_by(self) -> None:
         self.places += 1
         if self.places == self._nth:
-            sys.settrace(None)
             self._act()
 
 

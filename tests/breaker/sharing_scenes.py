@@ -5,16 +5,22 @@ from collections.abc import Callable, Iterable, Mapping
 from tests.breaker.scenes import COOLDOWN, SETTINGS, fail
 
 from recloser.breaker import Breakers, CircuitBreaker, HeldPermit
+from recloser.breaker.access import Access
 from recloser.breaker.listeners import Listeners, Outbox
 from recloser.breaker.sharing import Sharing
 from recloser.core.circuit_settings import CircuitSettings
 from recloser.core.circuit_state import Circuit
 from recloser.core.errors import CircuitOpenError
 from recloser.core.events import Event
+from recloser.core.failure import Effect, Failure, FailureKind, Scope
 from recloser.stores.memory import MemoryStore
 from recloser.testing import ManualClock, RecordingSink
 
 NAME = "model/a"
+QUOTA = Failure(
+    kind=FailureKind.QUOTA, scope=Scope.ACCOUNT, effect=Effect.OPENS, retry_after=3600.0, authoritative=True
+)
+NO_KEY = Failure(kind=FailureKind.AUTH, scope=Scope.ACCOUNT, effect=Effect.OPENS, until_proven=True)
 
 
 class Place(MemoryStore):
@@ -70,7 +76,8 @@ class Process:
         self.clock = ManualClock(start)
         self.clock.jump_wall(wall)
         self.sink = RecordingSink()
-        self.sharing = Sharing(place, self.clock, Outbox(Listeners([self.sink])), look_every=None)
+        self.access = Access(place, self.clock, look_every=None)
+        self.sharing = Sharing(self.access, self.clock, Outbox(Listeners([self.sink])))
         self.breakers = Breakers(settings, store=self.sharing, clock=self.clock, listeners=[self.sink])
 
     @property
@@ -137,3 +144,23 @@ def look(processes: Iterable[Process]) -> None:
     """Let each of them look once."""
     for process in processes:
         process.look()
+
+
+def held_by(process: Process) -> HeldPermit:
+    """A permit, which there must be."""
+    permit = process.ask()
+    assert permit is not None
+    return permit
+
+
+def is_lost(process: Process) -> bool:
+    """Whether the store is lost for it."""
+    return process.sharing.lost
+
+
+def admitted(breaker: CircuitBreaker) -> HeldPermit | None:
+    """A permit, or None if the call is refused."""
+    try:
+        return breaker.acquire()
+    except CircuitOpenError:
+        return None

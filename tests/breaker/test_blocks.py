@@ -73,6 +73,32 @@ def test_a_part_of_a_trial_is_so_in_its_tasks_too_and_for_nobody_else(
     assert breaker.state is CLOSED
 
 
+def test_a_trial_that_a_hand_has_ended_has_no_parts_any_more(breaker: CircuitBreaker, clock: ManualClock) -> None:
+    to_half_open(breaker, clock)
+    with breaker:
+        breaker.force_open()
+        with pytest.raises(CircuitOpenError):
+            breaker.call(int)
+        breaker.release()
+        somebody_elses = contextvars.Context().run(breaker.acquire)
+        with pytest.raises(CircuitOpenError):
+            breaker.call(int)
+    assert breaker.state is HALF_OPEN
+    somebody_elses.succeed()
+    assert breaker.state is CLOSED
+
+
+def test_a_trial_that_was_given_back_has_no_parts_any_more(breaker: CircuitBreaker, clock: ManualClock) -> None:
+    to_half_open(breaker, clock)
+    with breaker as trial:
+        trial.cancel()
+        somebody_elses = contextvars.Context().run(breaker.acquire)
+        with pytest.raises(CircuitOpenError):
+            breaker.call(int)
+    somebody_elses.succeed()
+    assert breaker.state is CLOSED
+
+
 def test_after_the_trial_its_tasks_are_on_their_own(breaker: CircuitBreaker, clock: ManualClock) -> None:
     """What outlives a trial that failed is refused like everybody."""
 

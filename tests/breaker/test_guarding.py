@@ -351,6 +351,9 @@ def test_objects_that_can_be_called_have_the_form_of_their_call(breaker: Circuit
     async def collected() -> list[str]:
         return [item async for item in breaker(SeveralLater())("!")]
 
+    breaker(Several())("!")
+    breaker(SeveralLater())("!")
+    assert outcomes(breaker) == {}, "of an iteration that has not begun nobody can say how it went"
     assert breaker(Plain())("!") == "!"
     assert inspect.iscoroutinefunction(breaker(Later()))
     assert asyncio.run(breaker(Later())("!")) == "!"

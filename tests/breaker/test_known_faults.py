@@ -5,6 +5,7 @@ libraries are named. What several threads are needed for stands in test_threads.
 """
 
 import asyncio
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -275,6 +276,19 @@ def test_a_late_success_does_not_close_an_open_circuit_or_touch_what_it_knows(
     assert breaker.snapshot().failures == 2
 
 
+def test_a_success_from_before_an_outage_forgets_no_failure_after_it(breaker: CircuitBreaker) -> None:
+    """MO5: it set the count to nought."""
+    old = breaker.acquire()
+    fail(breaker, 2)
+    breaker.reset()
+    fail(breaker)
+    old.succeed()
+    s = breaker.snapshot()
+    assert (s.failures, s.window_calls, s.stale) == (1, 1, 1)
+    fail(breaker)
+    assert breaker.state is OPEN
+
+
 def test_a_late_success_does_not_end_a_servers_limit(breaker: CircuitBreaker, clock: ManualClock) -> None:
     """M2: an older call that succeeded ended a stop of an hour."""
     older = breaker.acquire()
@@ -405,7 +419,9 @@ def test_a_time_zone_moves_no_reopening() -> None:
         "breaker = CircuitBreaker('x'); breaker.force_open(60.0)\n"
         "assert 59.0 < breaker.snapshot().retry_after <= 60.0"
     )
-    ran = subprocess.run([sys.executable, "-c", program], env={"TZ": "Asia/Tokyo"}, capture_output=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "TZ": "Asia/Tokyo"}, capture_output=True, check=False
+    )
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from tests.breaker.hand_driven import drive
 from tests.breaker.scenes import (
     BROKEN,
     CLOSED,
@@ -41,6 +42,10 @@ HOW = ["succeeded", "failed", "ignored", "cancelled"]
 
 
 def nothing() -> None:
+    pass
+
+
+async def nothing_async() -> None:
     pass
 
 
@@ -142,16 +147,6 @@ def test_only_half_opens_permits_are_trials(breaker: CircuitBreaker, clock: Manu
     assert breaker.acquire().trial
 
 
-def test_a_trial_that_is_dropped_is_free_at_once(breaker: CircuitBreaker, clock: ManualClock) -> None:
-    """Whoever lost it cannot settle it any more."""
-    to_half_open(breaker, clock)
-    breaker.acquire()
-    s = breaker.snapshot()
-    assert (s.state, s.live, s.cancelled) == (HALF_OPEN, 0, 1)
-    breaker.acquire().succeed()
-    assert breaker.state is CLOSED
-
-
 def test_a_permit_says_whose_it_is_and_whether_it_is_settled(breaker: CircuitBreaker) -> None:
     permit = breaker.acquire()
     assert repr(permit) == "<HeldPermit of 'search'>"
@@ -211,12 +206,20 @@ def test_the_window_tells_of_calls_failures_and_slow_calls(clock: ManualClock) -
     assert (s.window_calls, s.succeeded) == (0, 2), "the window forgets, the counts do not"
 
 
-def test_the_window_holds_no_more_calls_than_it_is_to(clock: ManualClock) -> None:
+@pytest.mark.parametrize("form", ["call", "decorated", "call_async", "decorated coroutine", "permit"])
+def test_the_window_holds_no_more_calls_than_it_is_to(clock: ManualClock, form: str) -> None:
     """Whatever needs no decision is counted in good time."""
     breaker = CircuitBreaker("x", replace(SETTINGS, window_calls=50), clock=clock)
-    guarded, seen = breaker(nothing), set()
-    for number in range(300):
-        guarded() if number % 2 else breaker.call(nothing)
+    forms: dict[str, Callable[[], object]] = {
+        "call": lambda: breaker.call(nothing),
+        "decorated": breaker(nothing),
+        "call_async": lambda: drive(breaker.call_async(nothing_async)),
+        "decorated coroutine": lambda: drive(breaker(nothing_async)()),
+        "permit": lambda: breaker.acquire().succeed(),
+    }
+    seen = set()
+    for _ in range(300):
+        forms[form]()
         seen.add(breaker.snapshot().window_calls)
     assert set(range(1, 46)) <= seen <= set(range(51))
 

@@ -145,19 +145,15 @@ def test_a_killed_process_loses_its_trial_at_once(site: Site) -> None:
     assert site.stored().state is CLOSED
 
 
-def test_a_process_elsewhere_keeps_its_trial_until_the_deadline(site: Site) -> None:
-    site.store(trying("elsewhere/4026531836/4711/1/1", 3600.0))
+@pytest.mark.parametrize(("left", "admitted", "told"), [(3600.0, 0, []), (-0.001, 1, ["permit_expired"])])
+def test_a_process_elsewhere_keeps_its_trial_until_the_deadline(
+    site: Site, left: float, admitted: int, told: list[str]
+) -> None:
+    """Whether it has ended, nobody on this host can know."""
+    site.store(trying("elsewhere/4026531836/4711/1/1", left))
     (worker,) = site.start(1)
-    assert worker("ask") == 0
-    site.store(trying("elsewhere/4026531836/4711/1/1", -0.001))
-    assert [event["kind"] for event in worker("told")] == []
-
-
-def test_one_that_is_over_elsewhere_is_free(site: Site) -> None:
-    site.store(trying("elsewhere/4026531836/4711/1/1", -0.001))
-    (worker,) = site.start(1)
-    assert worker("ask") == 1
-    assert [event["kind"] for event in worker("told")] == ["permit_expired"]
+    assert worker("ask") == admitted
+    assert [event["kind"] for event in worker("told")] == told
 
 
 def test_a_copy_of_a_process_is_another_owner_and_goes_on_hearing(site: Site) -> None:

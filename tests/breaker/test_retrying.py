@@ -675,7 +675,7 @@ def test_the_wrong_form_is_a_type_error_and_not_tried_three_times(retrying: Retr
     with pytest.raises(TypeError, match="call_async"):
         _ = retrying.call(coroutine_function)
     with pytest.raises(TypeError, match="nothing to await"):
-        asyncio.run(retrying.call_async(lambda: runs.append("sync")))
+        asyncio.run(retrying.call_async(lambda: runs.append("sync")))  # type: ignore[arg-type,return-value]
     assert runs == ["sync"]
     s = breaker.snapshot()
     assert (s.cancelled, s.failed, s.live) == (2, 0, 0)

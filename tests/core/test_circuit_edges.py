@@ -77,5 +77,26 @@ def test_successes_are_taken_in_from_when_the_last_slice_began() -> None:
 
 def test_calls_that_were_slow_count_for_nothing_once_the_rule_is_off() -> None:
     circuit = Circuit(window=(Slice(16.0, calls=9, slow=9),))
-    off = replace(SETTINGS, failure_rate=0.0, slow_call=0.0)
+    off = replace(SETTINGS, failure_rate=0.0, slow_call=0.0, slow_rate=0.5)
     assert machine.fail(circuit, off, PERMIT, BROKEN, NAME, 16.0).circuit.state is CircuitState.CLOSED
+
+
+def test_what_is_not_closed_is_not_lastingly_healthy() -> None:
+    assert machine.lastingly_healthy(opened().circuit, SETTINGS, 1e9) is False
+
+
+# What others read
+
+
+def test_a_new_circuit_has_seen_nothing() -> None:
+    assert Circuit() == Circuit(
+        state=CircuitState.CLOSED, generation=0, seq=0, failures=0, window=(), last_kind=None, opened_at=None,
+        open_until=None, authoritative=False, outage_began=None, failed_at=None, recovery=None, closed_at=None,
+        openings=0, cooldown=0.0, successes=0, leases=(), permits=0, reason="",
+    )  # fmt: skip
+
+
+def test_states_have_the_names_that_events_and_metrics_and_stores_know() -> None:
+    assert [str(state) for state in CircuitState] == [
+        "closed", "open", "half_open", "forced_open", "disabled", "observe_only",
+    ]  # fmt: skip

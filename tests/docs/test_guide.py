@@ -12,9 +12,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
 def test_every_block_of_the_guide_runs_and_prints_what_it_says(tmp_path: Path) -> None:
     script = tmp_path / "guide.py"
     script.write_text("\n".join(BLOCKS), "utf-8")
-    run = subprocess.run(
-        [sys.executable, "-W", "error", script], capture_output=True, text=True, timeout=60, check=False
-    )
+    command = [sys.executable, "-W", "error", str(script)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == 0, run.stderr
     promised = re.findall(r"print\(.*\) +# (.+)$", script.read_text("utf-8"), re.MULTILINE)
     assert len(promised) >= 4

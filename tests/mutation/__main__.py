@@ -184,14 +184,19 @@ def outcomes(
 ) -> Iterator[tuple[Mutant, str]]:
     """Each mutant and what became of it: killed, timed out, or survived."""
     running: dict[int, Mutant] = {}
-    for source, mutant in work:
-        if len(running) == jobs:
+    try:
+        for source, mutant in work:
+            if len(running) == jobs:
+                child, outcome = _ended(tree)
+                yield running.pop(child), outcome
+            running[_forked(tree, stages, partial(put_in_place, source, mutant))] = mutant
+        while running:
             child, outcome = _ended(tree)
             yield running.pop(child), outcome
-        running[_forked(tree, stages, partial(put_in_place, source, mutant))] = mutant
-    while running:
-        child, outcome = _ended(tree)
-        yield running.pop(child), outcome
+    finally:
+        for child in running:  # whoever interrupts leaves nothing behind
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
 
 
 def put_in_place(source: Source, mutant: Mutant) -> None:

@@ -1,7 +1,7 @@
 """Small faults, one at a time: every mutant of a module that the operators below can make.
 
 What is not mutated: annotations, imports, decorators, docstrings, assertions (they state what types cannot), and the
-text of messages.
+text of messages: what has a space in it is for people.
 """
 
 import ast
@@ -207,7 +207,7 @@ def _instead_of_constant(node: ast.Constant) -> _Instead:
         others = (not value,)
     elif isinstance(value, int | float):
         others = (value + 1, value - 1) if value else (value + 1,)
-    elif isinstance(value, str):
+    elif isinstance(value, str) and " " not in value:
         others = (f"not {value}",)
     for other in others:
         yield ast.Constant(other), f"{other!r} for {value!r}"  # type: ignore[arg-type]

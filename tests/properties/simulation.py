@@ -32,9 +32,10 @@ from random import Random
 from tests.properties.simulated_store import FORGETS_AFTER, BrokenError, CrashError, Link, Place, must, on_one_clock
 
 from recloser.breaker import Breakers, CircuitBreaker, HeldPermit
+from recloser.breaker.access import COMPARE_EVERY, Access
 from recloser.breaker.listeners import Listeners, Outbox
 from recloser.breaker.owner import retire
-from recloser.breaker.sharing import COMPARE_EVERY, Sharing
+from recloser.breaker.sharing import Sharing
 from recloser.core.circuit_settings import CircuitSettings
 from recloser.core.circuit_state import COUNTING, Circuit, CircuitState
 from recloser.core.errors import CircuitOpenError
@@ -168,12 +169,13 @@ class World:
     def in_another_thread(self, process: Process) -> None:
         """Whoever decides holds the lock of a circuit; whoever looks holds none."""
         looking = process.doing == [World.look]
-        asking, process.sharing._asking = process.sharing._asking, set()
+        access = process.sharing.access
+        asking, access._asking = access._asking, set()
         self.seen["a call while looking" if looking else "a look while deciding"] += 1
         try:
             self.act(process, self.rng.choice([World.call, World.settle]) if looking else World.look)
         finally:
-            process.sharing._asking = asking
+            access._asking = asking
 
     def begin(self) -> None:
         self.number += 1
@@ -181,7 +183,7 @@ class World:
         link = Link(self.place, self.rng, lambda: self.meanwhile(process), self.seen)
         told: dict[str, list[Event]] = {}
         listeners = Listeners([lambda event: told.setdefault(event.subject, []).append(event)])
-        sharing = Sharing(link, clock, Outbox(listeners), look_every=None)
+        sharing = Sharing(Access(link, clock, look_every=None), clock, Outbox(listeners))
         breakers = Breakers(self.settings, store=sharing, clock=clock, listeners=listeners.all, rng=self.rng)
         process = Process(self.number, clock, link, sharing, breakers, told)
         link.trouble, link.slowness = self.trouble, self.slowness

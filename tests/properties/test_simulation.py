@@ -9,6 +9,7 @@ import pytest
 from tests.properties.simulation import simulate
 
 from recloser.breaker import live, sharing
+from recloser.breaker.access import Access
 from recloser.breaker.sharing import Sharing
 from recloser.core import circuit_sharing
 from recloser.core.circuit_sharing import adopted
@@ -62,14 +63,14 @@ DECIDE = Sharing.decide
 HARM: dict[str, tuple[object, str, object]] = {
     "circuits that went apart are told from each other by number alone": (sharing, "agreed", by_seq_alone),
     "what comes after both keeps the generation of one": (circuit_sharing, "_after_both", without_new_numbers),
-    "what was decided alone is not made known": (Sharing, "_make_known", lambda _: None),
+    "what was decided alone is not made known": (Sharing, "make_known", lambda _: None),
     "what is adopted is not announced": (live, "same_phase", lambda *_: True),
     "what the store decides on is not announced": (sharing, "same_phase", lambda *_: True),
     "permits that are out count as lost": (Sharing, "decide", lambda *a, **k: nobody_holds(DECIDE, *a, **k)),
-    "times are not brought to one clock": (Sharing, "_ahead", lambda _: 1e6),
+    "times are not brought to one clock": (Access, "ahead", lambda _: 1e6),
     "an error of the store reaches the caller": (
-        Sharing,
-        "_failed",
+        Access,
+        "failed",
         lambda _own, error, *_: (_ for _ in ()).throw(error),
     ),
 }

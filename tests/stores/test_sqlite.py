@@ -236,8 +236,9 @@ def test_the_log_is_moved_into_the_file_by_those_who_look_and_not_by_those_who_w
     file, log = tmp_path / "state.db", tmp_path / "state.db-wal"
     store.load()
     before, long = file.stat().st_size, replace(OPEN_CIRCUIT, reason="x" * 20_000)
-    while log.stat().st_size < 6 << 20:  # half more than where SQLite would begin to
-        store.update(f"tool/{log.stat().st_size}", lambda _: long)
+    for number in range(400):  # half as much again as SQLite would wait for
+        store.update(f"tool/{number}", lambda _: long)
+    assert log.stat().st_size > 6 << 20
     assert file.stat().st_size == before
     store.load()
     assert file.stat().st_size > before + (1 << 20)
@@ -457,3 +458,17 @@ def test_what_did_not_change_for_a_month_is_gone(tmp_path: Path) -> None:
     reopened = SqliteStore(path)
     assert set(reopened.load()) == {"new"}
     reopened.close()
+
+
+def test_another_programs_database_is_not_touched(tmp_path: Path) -> None:
+    path = tmp_path / "app.db"
+    theirs = sqlite3.connect(path)
+    theirs.execute("CREATE TABLE circuits (race TEXT)")
+    theirs.execute("INSERT INTO circuits VALUES ('Monza')")
+    theirs.commit()
+    theirs.close()
+    path.chmod(0o644)
+    before = path.read_bytes()
+    with pytest.raises(OSError, match="another program's database"):
+        SqliteStore(path).load()
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (before, 0o644)

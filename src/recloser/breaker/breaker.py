@@ -60,7 +60,7 @@ class CircuitBreaker(LiveCircuit):
         rng: random.Random | None = None,
         circuit: Circuit | None = None,
     ) -> None:
-        if not name or not isinstance(name, str):
+        if not name or not _is_text(name):
             raise ConfigError(f"a circuit's name must be a string that is not empty, not {name!r}")
         listeners = listeners if isinstance(listeners, Listeners) else Listeners(listeners)
         super().__init__(
@@ -80,10 +80,10 @@ class CircuitBreaker(LiveCircuit):
         if store is not None:
             from recloser.breaker.sharing import sharing  # noqa: PLC0415 - see above
 
-            self._sharing = sharing(store, self._clock, self._outbox)
+            self._sharing = sharing(store, self._clock, self._outbox, only=name)
             if self._sharing is not store:  # else it is a registry's, which looks for all its breakers
                 self._own_sharing = self._sharing
-                circuit = self._sharing.load(name).get(name, circuit)
+                circuit = self._sharing.load().get(name, circuit)
         self._begin(circuit)
         if self._own_sharing is not None:
             self._look_on(self._own_sharing)
@@ -339,3 +339,11 @@ class CircuitBreaker(LiveCircuit):
             return () if breaker is None else ((breaker.name, breaker.circuit),)
 
         shared.watch(heard, known)
+
+
+def _is_text(name: object) -> bool:
+    """Whether it is a string that can be written down: half a surrogate pair cannot."""
+    try:
+        return isinstance(name, str) and bool(name.encode())
+    except UnicodeEncodeError:
+        return False

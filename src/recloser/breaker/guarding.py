@@ -46,7 +46,7 @@ def guard(breaker: "CircuitBreaker", fn: F) -> F:
 
 def call(breaker: "CircuitBreaker", fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
     """Call a function where the circuit has something to decide."""
-    with breaker:
+    with breaker.acquire() as held, part_of(held):
         result = fn(*args, **kwargs)
         if type(result) is CoroutineType:
             raise misused(fn, result)
@@ -57,7 +57,7 @@ async def call_async(
     breaker: "CircuitBreaker", fn: Callable[..., Awaitable[T]], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> T:
     """Call a coroutine function where the circuit has something to decide."""
-    with breaker:
+    with breaker.acquire() as held, part_of(held):
         awaitable = fn(*args, **kwargs)
         if type(awaitable) is not CoroutineType:
             check_awaitable(fn, awaitable)

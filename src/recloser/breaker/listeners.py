@@ -44,6 +44,11 @@ class Outbox:
         self._teller: dict[str, object] = {}
         """Who tells now. No lock: an interrupt just after it is taken would leave it taken."""
 
+    @property
+    def heard(self) -> bool:
+        """Whether anybody listens."""
+        return bool(self._listeners.all)
+
     def put(self, events: Iterable[Event]) -> None:
         """Take events in the order of their commits. Those who commit hold their lock, so that it is one order."""
         if self._listeners.all:

@@ -41,6 +41,8 @@ Ask = Literal["never", "if needed", "always"]
 
 PATIENCE = 0.1
 """Seconds for which somebody waits for the lock; twice crossed finalisers would wait for ever."""
+_LOOKS = 100
+"""How often it is looked again for a moment at which no call begins."""
 _NO_LIMIT = 1 << 62
 
 
@@ -146,11 +148,15 @@ class LiveCircuit(ABC):
             return refused
         if self._deciding:
             return Denied(circuit.state, 0.0, "asked in the middle of a decision", circuit.last_kind)
-        rand, live = self._rng.random(), self._moment().live
-        owner = self._sharing.owner if self._sharing is not None else ""
+        rand, live, owner = self._rng.random(), self._moment().live, self._owner
         return self._decide(
             lambda c, now: machine.admit(c, self.settings, self.name, now, rand=rand, live=live, owner=owner)
         )
+
+    @property
+    def _owner(self) -> str:
+        """Who the trials that are out here belong to."""
+        return self._sharing.owner if self._sharing is not None else ""
 
     def _living(self) -> Circuit:
         """The circuit without the permits of those who have ended."""
@@ -248,8 +254,8 @@ class LiveCircuit(ABC):
             self._expired.discard(number)
             self._counts[outcome] += not expired  # else it was counted when its lease ran out
             self._counts["stale"] += expired or held.permit.generation != self._circuit.generation
-            if change is not None:
-                self._decide(change, settles=number)
+            if change is not None and (not number or held.permit.owner == self._owner):
+                self._decide(change, settles=number)  # what was copied with a process is settled by the original
 
     # Deciding. The lock is held.
 
@@ -312,8 +318,7 @@ class LiveCircuit(ABC):
         """Count the leases that ran out."""
         if not self._trials or before.generation != after.generation:
             return
-        owner = self._sharing.owner if self._sharing is not None else ""
-        out, kept = ({x.number for x in circuit.leases if x.owner == owner} for circuit in (before, after))
+        out, kept = ({x.number for x in circuit.leases if x.owner == self._owner} for circuit in (before, after))
         self._expire((out - kept) & self._trials)
 
     def _expire(self, numbers: set[int]) -> None:
@@ -373,12 +378,19 @@ class LiveCircuit(ABC):
 
     def _moment(self) -> Moment:
         """The same. The lock is held."""
-        successes = self._successes.value()
-        counts = dict(self._counts)
+        now, admitted = self._monotonic(), self._admissions.value()
+        looks = 0
+        while True:  # calls that take no lock go on meanwhile; so does who comes by in the middle
+            looks, circuit, before = looks + 1, self._circuit, admitted
+            counts = dict(self._counts)
+            successes, taken_in = self._successes.value(), self._taken_in
+            admitted = self._admissions.value()  # read last: nothing is settled before it is admitted
+            if (admitted == before and circuit is self._circuit) or looks == _LOOKS:
+                break
         counts["succeeded"] += successes
+        counts["admitted"] = admitted
         counts["denied"] = self._denials.value()
-        counts["admitted"] = self._admissions.value()  # read last: nothing is settled before it is admitted
-        recent = window.recent(self._circuit.window, self.settings, self._monotonic())
-        new = successes - self._taken_in if recent else 0  # they belong to the last slice
+        recent = window.recent(circuit.window, self.settings, now)
+        new = successes - taken_in if recent else 0  # they belong to the last slice
         past = window.total(recent).plus(new, 0, 0, 0)
-        return Moment(self.name, self.settings, self._circuit, counts, self._last_denied_at, past)
+        return Moment(self.name, self.settings, circuit, counts, self._last_denied_at, past)

@@ -31,6 +31,10 @@ class Looking:
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
+    def forked(self) -> None:
+        """This is a copy of the process, which has no such thread: let go without a word to it."""
+        self._end.detach()
+
 
 def _look_on(who: "weakref.ref[Looks]", stop: threading.Event, every: float) -> None:
     while not stop.wait(every):

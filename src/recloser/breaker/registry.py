@@ -213,7 +213,7 @@ class Breakers:
 
     def _heard_of(self, name: str, circuit: Circuit) -> None:
         """Another process has changed a circuit."""
-        breaker = self._breakers.get(name)
+        breaker = self._breakers.get(name) or self._still_held.get(name)
         if breaker is None:
             news = circuit.failures or not machine.forgettable(
                 circuit, self._settings_of(name), self._clock.monotonic()

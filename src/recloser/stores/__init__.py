@@ -11,7 +11,8 @@ from recloser.stores.sqlite import SqliteStore
 def check_url(url: str) -> None:
     """ConfigError unless there is a kind of store behind the URL."""
     kind, _, rest = url.partition(":")
-    if not (kind == "memory" and not rest) and not (kind == "sqlite" and rest):
+    path = kind == "sqlite" and rest and not rest.startswith((":", "//"))
+    if not path and not (kind == "memory" and not rest):
         raise ConfigError(f"{url!r} is no store; use 'memory:' or 'sqlite:PATH'")
 
 

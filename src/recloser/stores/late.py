@@ -16,6 +16,8 @@ class LateStore:
         check_url(url)
         self._url = url
         self._base = base.absolute()
+        self.place = str(self._base / url.partition(":")[2])
+        """Where it is, however that is said."""
         self._store: Store | None = MemoryStore(clock) if url == "memory:" else None
 
     def _opened(self) -> Store:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recloser.core.circuit_state import Circuit
 from recloser.stores import record
-from recloser.stores.sqlite_file import Connection, patiently, transaction
+from recloser.stores.sqlite_file import APPLICATION_ID, Connection, patiently, transaction
 
 _VERSION = 1
 _SCHEMA = (
@@ -19,6 +19,7 @@ _SCHEMA = (
     "CREATE TABLE circuits (name TEXT PRIMARY KEY, circuit TEXT NOT NULL, changed REAL NOT NULL) WITHOUT ROWID",
     "CREATE INDEX circuits_changed ON circuits (changed)",
     "CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 0), boot TEXT NOT NULL, offset REAL NOT NULL)",
+    f"PRAGMA application_id={APPLICATION_ID}",
     f"PRAGMA user_version={_VERSION}",
 )
 _PATIENCE = 1.0

@@ -19,6 +19,9 @@ _FAR_TOO_LONG_LOG = 16_000
 """Pages of the log from which on a commit moves it, if nobody has looked for so long."""
 _left_to_the_parent: list[sqlite3.Connection | None] = []
 
+APPLICATION_ID = 0x7265636C
+"""Says in the file that it is ours ("recl"): nobody else's is touched."""
+
 Prepare = Callable[[sqlite3.Connection], None]
 
 
@@ -68,6 +71,7 @@ class Connection:
         self.close()  # not before the new file has a number, lest it get that of the old one
         database = sqlite3.connect(self._path, timeout=0.0, isolation_level=None, check_same_thread=False)
         try:
+            patiently(give_up_at, lambda: _refuse_foreign(database, self._path))
             self._path.chmod(0o600)
             patiently(give_up_at, lambda: database.execute("PRAGMA journal_mode=WAL"))
             database.execute("PRAGMA synchronous=NORMAL")
@@ -158,3 +162,11 @@ def transaction(database: sqlite3.Connection, give_up_at: float) -> Iterator[Non
         if database.in_transaction:  # SQLite itself rolls back after some errors
             database.execute("ROLLBACK")
         raise
+
+
+def _refuse_foreign(database: sqlite3.Connection, path: Path) -> None:
+    """OSError if the file is another program's database; sqlite3.DatabaseError if it is none."""
+    # in this order: whoever makes the tables at this moment says whose they are in the same transaction
+    tables = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if tables and database.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        raise OSError(f"{path} is another program's database: name a file of its own for the state")
