@@ -1,8 +1,16 @@
-"""What holds for every test: in CI nothing is skipped. What a machine lacks there is installed, or the run fails."""
+"""What holds for every test: in CI nothing is skipped, and no property fails for the time that it takes.
+
+What a machine lacks in CI is installed, or the run fails. How long an example takes says something about who else uses
+the machine, and nothing about the code.
+"""
 
 import os
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.hookimpl(trylast=True)
