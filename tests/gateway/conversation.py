@@ -26,6 +26,8 @@ from recloser.gateway.asks import (
 )
 from recloser.gateway.events import AttemptFailed, RequestFinished
 from recloser.gateway.exchange import Exchange
+from recloser.gateway.guards import Guards
+from recloser.gateway.guards.guard import Guard
 from recloser.gateway.request import Request
 from recloser.gateway.settings import GatewaySettings, ProviderSettings, RouteSettings
 from recloser.gateway.targets import Routes
@@ -59,6 +61,7 @@ class Conversation:
         provider: dict[str, Any] | None = None,
         wires: Mapping[str, str] | None = None,
         address: tuple[str, bool] = ("", False),
+        guards: Mapping[str, Guard] | None = None,
     ) -> None:
         """`wires` are those of the providers that do not speak the client's; `address` names a model, and streams."""
         self.clock = clock or ManualClock(start=1000.0)
@@ -80,6 +83,7 @@ class Conversation:
             request,
             gateway or GatewaySettings(max_hold=0.0),
             self.breakers,
+            guards=Guards(guards or {}, self.clock.time),
             client=self.client,
             emit=self.sink,
             wall_clock=self.clock.time,

@@ -19,6 +19,17 @@ class AttemptFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GuardTripped(Event):
+    """A guard saw something in a request. `action` is what was done about it: warn, hint, trim or refuse."""
+
+    guard: str
+    action: str
+    message: str
+    client: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFinished(Event):
     """A client's request came to its end. Times are in seconds.
 

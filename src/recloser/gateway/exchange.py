@@ -19,7 +19,8 @@ from recloser.core.failure import LIMITS, Effect, Failure, FailureKind, Then
 from recloser.core.route import Choice, choose
 from recloser.gateway.asks import ClientSide, Finish, Forward, GatewayStops, Hold, Reply
 from recloser.gateway.delivery import Conversation, Delivery, Line, Verbatim
-from recloser.gateway.events import AttemptFailed, RequestFinished
+from recloser.gateway.events import AttemptFailed, GuardTripped, RequestFinished
+from recloser.gateway.guards import Guards
 from recloser.gateway.request import Request
 from recloser.gateway.settings import GatewaySettings
 from recloser.gateway.targets import PathPermit, Target
@@ -54,9 +55,18 @@ class _Account:
     target: Target | None = None
     status: int | None = None
     outcome: str = "refused"
+    guards: tuple[str, ...] = ()
+    """Those that saw something in the request."""
     passage: Passage | None = None
     """The way to the last target that was asked."""
     failed: list[Failed] = field(default_factory=list)
+    told: int = 0
+    """How many events."""
+
+    def next(self) -> int:
+        """The number of the next event."""
+        self.told += 1
+        return self.told
 
 
 class Exchange:
@@ -68,6 +78,7 @@ class Exchange:
         settings: GatewaySettings,
         breakers: Breakers,
         *,
+        guards: Guards,
         client: ClientSide,
         emit: Emit,
         wall_clock: Callable[[], float],
@@ -76,10 +87,10 @@ class Exchange:
         self._request = request
         self._settings = settings
         self._breakers = breakers
+        self._guards = guards
         self._client = client
         self._emit = emit
         self._wall_clock = wall_clock
-        self._translation = Translation(request, wall_clock)
         self._line = Line(now)
         self._account = _Account(started=now)
         self._tried: set[Target] = set()
@@ -91,7 +102,8 @@ class Exchange:
         """The life of the request. Closing the generator means that the client has left."""
         account = self._account
         try:
-            yield from self._serve()
+            if (yield from self._guarded()):
+                yield from self._serve()
         except GatewayStops:
             account.outcome = "stopped"
             yield from self._tell(Refusal(503, "stopping", "the gateway is shutting down"))
@@ -104,8 +116,25 @@ class Exchange:
         finally:
             self._report()
 
+    def _guarded(self) -> Conversation[bool]:
+        """Have the guards look. False if one of them refused, which the client has been told."""
+        self._request, seen = self._guards.look(self._request)
+        self._account.guards = tuple(guard for guard, _ in seen)
+        for guard, verdict in seen:
+            self._emit(GuardTripped(
+                subject=f"request/{self._request.id}", seq=self._account.next(), guard=guard, action=verdict.action,
+                message=verdict.why, client=self._request.client, agent=self._request.agent,
+            ))  # fmt: skip
+        refusal = seen[-1].verdict.refusal if seen else None
+        if refusal is None:
+            return True
+        self._account.outcome = refusal.kind
+        yield from self._tell(refusal)
+        return False
+
     def _serve(self) -> Conversation[None]:
         """Ask target after target until one answers; wait for one where that is allowed; else give up."""
+        translation = Translation(self._request, self._wall_clock)
         while True:
             choice = self._choose()
             if choice.target is None:
@@ -115,7 +144,7 @@ class Exchange:
                 continue
             self._tried.add(choice.target)
             try:
-                passage = self._translation.to(choice.target)
+                passage = translation.to(choice.target)
             except BadRequestError as error:
                 self._pass_over(choice.target, error)
                 continue
@@ -265,6 +294,8 @@ class Exchange:
 
     def _own_headers(self, target: Target | None) -> dict[str, str]:
         own = {"x-recloser-request-id": self._request.id, "x-recloser-attempts": str(self._account.attempts)}
+        if self._account.guards:
+            own["x-recloser-guard"] = ", ".join(self._account.guards)
         if target is not None:
             own["x-recloser-target"] = in_a_header(target.label)
         return own
@@ -284,7 +315,7 @@ class Exchange:
         account = self._account
         account.outcome = failure.kind
         self._emit(AttemptFailed(
-            subject=f"request/{self._request.id}", seq=len(account.failed), target=target.label, failure=failure.kind,
+            subject=f"request/{self._request.id}", seq=account.next(), target=target.label, failure=failure.kind,
             status=failure.status, circuit=target.path.charged(failure.scope), message=failure.message,
             retry_after=failure.retry_after, duration=self._line.now - started,
         ))  # fmt: skip
@@ -293,7 +324,7 @@ class Exchange:
         account, request, passage = self._account, self._request, self._account.passage
         status = 200 if account.status is None and self._client.begun else account.status
         self._emit(RequestFinished(
-            subject=f"request/{request.id}", seq=len(account.failed) + 1, wire=request.wire.name,
+            subject=f"request/{request.id}", seq=account.next(), wire=request.wire.name,
             model=request.envelope.model, stream=request.envelope.stream,
             target=account.target.label if account.target else None, status=status, outcome=account.outcome,
             attempts=account.attempts, held=account.held,

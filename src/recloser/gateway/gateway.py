@@ -5,6 +5,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from recloser.breaker import Breakers, SystemClock
+from recloser.gateway.guards import Guards
 from recloser.gateway.settings import GatewaySettings
 from recloser.gateway.targets import Routes
 from recloser.ports import Clock, Emit
@@ -19,6 +20,7 @@ class Gateway:
     breakers: Breakers
     emit: Emit
     clock: Clock = field(default_factory=SystemClock)
+    guards: Guards = field(default_factory=lambda: Guards({}, SystemClock().time))
     _prefix: str = field(default_factory=lambda: secrets.token_hex(4))
     _count: "itertools.count[int]" = field(default_factory=itertools.count)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from recloser.core.circuit_settings import CircuitSettings
@@ -37,6 +38,27 @@ class GatewaySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PriceSettings:
+    """[providers.NAME.models.GLOB.price]: in US dollars per million tokens."""
+
+    input: float = 0.0
+    output: float = 0.0
+    cache_read: float | None = None
+    """None: as `input`."""
+    cache_write: float | None = None
+    """None: as `input`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """[providers.NAME.models.GLOB]: what is known of the models with such a name. None: it is not known."""
+
+    price: PriceSettings | None = None
+    context_window: int | None = None
+    """Tokens of a request and its answer together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProviderSettings:
     """[providers.NAME]: somebody who answers."""
 
@@ -64,8 +86,17 @@ class ProviderSettings:
     """For a plain answer."""
     stream_timeout: Duration = 3600.0
     """For a whole stream."""
+    models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    """What is known of its models, by glob; the first that matches holds."""
     circuit: CircuitSettings = field(default_factory=CircuitSettings)
     """Overrides of [circuit] for this provider's circuits."""
+
+    def of_model(self, name: str) -> ModelSettings:
+        """What is known of a model."""
+        return next((known for glob, known in self.models.items() if fnmatchcase(name, glob)), _UNKNOWN)
+
+
+_UNKNOWN = ModelSettings()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

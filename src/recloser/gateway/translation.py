@@ -136,14 +136,13 @@ class Translated:
 
 
 class Translation:
-    """A client's request on the wires of its targets. It is read once, when the first of them needs that."""
+    """A client's request on the wires of its targets."""
 
-    __slots__ = ("_read", "_request", "_wall_clock")
+    __slots__ = ("_request", "_wall_clock")
 
     def __init__(self, request: Request, wall_clock: Callable[[], float]) -> None:
         self._request = request
         self._wall_clock = wall_clock
-        self._read: canonical.Request | None = None
 
     def to(self, target: Target) -> Passage:
         """The way to a target and back; BadRequestError if the request cannot be said on its wire."""
@@ -151,19 +150,15 @@ class Translation:
         wire = WIRES[target.wire_for(request.wire.name)]
         path = wire.asked_at(target.model, stream=request.envelope.stream)
         if wire is not request.wire:
-            said = msgspec.structs.replace(self._canonical(), model=target.model)
+            said = msgspec.structs.replace(self._movable(), model=target.model)
             return Translated(wire, path, request.wire, said, self._wall_clock)
         body, dropped = without_foreign_thoughts(request.body, wire.name)
         if wire.model_in_body:
             body = with_model(body, request.envelope.model, target.model)
         return SameWire(wire, path, body, dropped)
 
-    def _canonical(self) -> canonical.Request:
-        if self._read is None:
-            envelope = self._request.envelope
-            wire = self._request.wire.name
-            read = CODECS[wire].read_request(self._request.body, envelope.model, stream=envelope.stream)
-            for name in _KEPT_BY_PROVIDERS.get(wire, frozenset()).intersection(read.unread):
-                raise BadRequestError(f"{name}: what one provider keeps, no other can be asked about", name)
-            self._read = read
-        return self._read
+    def _movable(self) -> canonical.Request:
+        read = self._request.read()
+        for name in _KEPT_BY_PROVIDERS.get(self._request.wire.name, frozenset()).intersection(read.unread):
+            raise BadRequestError(f"{name}: what one provider keeps, no other can be asked about", name)
+        return read

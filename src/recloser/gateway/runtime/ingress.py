@@ -175,6 +175,7 @@ class Ingress:
             request,
             settings,
             self._gateway.breakers,
+            guards=self._gateway.guards,
             client=client.seen,
             emit=self._gateway.emit,
             wall_clock=clock.time,

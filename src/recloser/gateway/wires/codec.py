@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from recloser.gateway.canonical import Answer, Event, Request, Written
+from recloser.gateway.wires.editor import Editor
 
 
 class StreamReader(Protocol):
@@ -60,4 +61,8 @@ class Codec(Protocol):
 
     def writer(self, request: Request) -> StreamWriter:
         """A writer for the stream that answers this request of a client."""
+        ...
+
+    def editor(self, body: bytes) -> Editor:
+        """Changes one request of a client in a few places; the body has been read as one before."""
         ...

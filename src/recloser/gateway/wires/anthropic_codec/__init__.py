@@ -2,6 +2,7 @@
 
 from recloser.gateway.canonical import Answer, Request, Written
 from recloser.gateway.wires.anthropic_codec.answers import read_answer, write_answer
+from recloser.gateway.wires.anthropic_codec.editing import MessagesEditor
 from recloser.gateway.wires.anthropic_codec.reading import read_request
 from recloser.gateway.wires.anthropic_codec.streams import MessagesReader, MessagesWriter
 from recloser.gateway.wires.anthropic_codec.writing import write_request
@@ -39,3 +40,7 @@ class AnthropicCodec:
     def writer(self, request: Request) -> MessagesWriter:  # noqa: ARG002 - this wire's streams are all alike
         """A writer for the stream that answers this request of a client."""
         return MessagesWriter()
+
+    def editor(self, body: bytes) -> MessagesEditor:
+        """Changes one request of a client in a few places."""
+        return MessagesEditor(body)

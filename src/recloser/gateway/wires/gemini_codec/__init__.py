@@ -2,6 +2,7 @@
 
 from recloser.gateway.canonical import Answer, Request, Written
 from recloser.gateway.wires.gemini_codec.answers import read_answer, write_answer
+from recloser.gateway.wires.gemini_codec.editing import GeminiEditor
 from recloser.gateway.wires.gemini_codec.reading import read_request
 from recloser.gateway.wires.gemini_codec.streams import GeminiReader, GeminiWriter
 from recloser.gateway.wires.gemini_codec.writing import write_request
@@ -33,3 +34,7 @@ class GeminiCodec:
     def writer(self, request: Request) -> GeminiWriter:  # noqa: ARG002 - this wire's streams are all alike
         """A writer for the stream that answers this request of a client."""
         return GeminiWriter()
+
+    def editor(self, body: bytes) -> GeminiEditor:
+        """Changes one request of a client in a few places."""
+        return GeminiEditor(body)

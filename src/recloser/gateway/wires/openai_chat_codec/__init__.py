@@ -2,6 +2,7 @@
 
 from recloser.gateway.canonical import Answer, Request, Written
 from recloser.gateway.wires.openai_chat_codec.answers import read_answer, write_answer
+from recloser.gateway.wires.openai_chat_codec.editing import ChatEditor
 from recloser.gateway.wires.openai_chat_codec.reading import read_request
 from recloser.gateway.wires.openai_chat_codec.streams import ChatReader, ChatWriter
 from recloser.gateway.wires.openai_chat_codec.writing import write_request
@@ -39,3 +40,7 @@ class ChatCodec:
     def writer(self, request: Request) -> ChatWriter:
         """A writer for the stream that answers this request of a client."""
         return ChatWriter(usage_wanted=request.stream_usage)
+
+    def editor(self, body: bytes) -> ChatEditor:
+        """Changes one request of a client in a few places."""
+        return ChatEditor(body)

@@ -2,6 +2,7 @@
 
 from recloser.gateway.canonical import Answer, Request, Written
 from recloser.gateway.wires.openai_responses_codec.answers import read_answer, write_answer
+from recloser.gateway.wires.openai_responses_codec.editing import ResponsesEditor
 from recloser.gateway.wires.openai_responses_codec.reading import read_request
 from recloser.gateway.wires.openai_responses_codec.stream_reading import ResponsesReader
 from recloser.gateway.wires.openai_responses_codec.stream_writing import ResponsesWriter
@@ -40,3 +41,7 @@ class ResponsesCodec:
     def writer(self, request: Request) -> ResponsesWriter:  # noqa: ARG002 - this wire's streams are all alike
         """A writer for the stream that answers this request of a client."""
         return ResponsesWriter()
+
+    def editor(self, body: bytes) -> ResponsesEditor:
+        """Changes one request of a client in a few places."""
+        return ResponsesEditor(body)

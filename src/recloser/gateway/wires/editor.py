@@ -1,0 +1,58 @@
+"""A request changed in a few places on its own wire; everything else stays as the client wrote it.
+
+For what the gateway adds by itself: a guard's hint, a trimmed result, the rest of an answer that broke off. A request
+that nobody changes is never decoded for this.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+Fields = dict[str, Any]
+Speaker = Literal["user", "assistant"]
+Result = Callable[[str], None]
+"""Puts a text in the place of what a tool gave."""
+
+
+class Editor(ABC):
+    """Changes one request. What it is given has been read as a request of this wire before."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self, body: bytes) -> None:
+        self.fields: Fields = msgspec.json.decode(body, type=dict)
+
+    def body(self) -> bytes:
+        """The request as it is now."""
+        return msgspec.json.encode(self.fields)
+
+    @abstractmethod
+    def say(self, speaker: Speaker, text: str) -> None:
+        """Add words at the end: to the last turn if it is the same speaker's, else as a turn of their own."""
+
+    @abstractmethod
+    def think_no_more(self) -> None:
+        """Ask for no thoughts, where the wire asks for them."""
+
+    @abstractmethod
+    def must_call(self, tool: str) -> None:
+        """Have the model call this tool, once."""
+
+    @abstractmethod
+    def without_tool(self, tool: str) -> None:
+        """Take a tool from those that the model may call."""
+
+    @abstractmethod
+    def results(self) -> Sequence["Result"]:
+        """The tools' results of the whole conversation, in order: as many as the canonical form has."""
+
+
+def in_place(holder: Fields, name: str, wrapped: Callable[[str], Any] = str) -> Result:
+    """A result that is a field of something."""
+
+    def put(text: str) -> None:
+        holder[name] = wrapped(text)
+
+    return put

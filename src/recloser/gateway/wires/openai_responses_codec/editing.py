@@ -1,0 +1,45 @@
+"""Requests on the Responses wire, changed in a few places."""
+
+from collections.abc import Sequence
+
+from recloser.gateway.wires.editor import Editor, Fields, Result, Speaker, in_place
+
+_RESULTS = ("function_call_output", "custom_tool_call_output")
+
+
+class ResponsesEditor(Editor):
+    """Changes one request of `POST /v1/responses`."""
+
+    __slots__ = ()
+
+    def say(self, speaker: Speaker, text: str) -> None:
+        """Add words at the end, as a message of their own."""
+        kind = "output_text" if speaker == "assistant" else "input_text"
+        self._items().append({"type": "message", "role": speaker, "content": [{"type": kind, "text": text}]})
+
+    def think_no_more(self) -> None:
+        """Nothing: this wire says how hard to think, and no value of it is taken by every model."""
+
+    def must_call(self, tool: str) -> None:
+        """Have the model call this tool, once."""
+        self.fields["tool_choice"] = {"type": "function", "name": tool}
+
+    def without_tool(self, tool: str) -> None:
+        """Take a tool from those that the model may call."""
+        tools = [entry for entry in self.fields.get("tools") or () if entry.get("name") != tool]
+        choice = self.fields.get("tool_choice")
+        self.fields["tools"] = tools
+        if not tools:
+            self.fields.pop("tools")
+        if not tools or (isinstance(choice, dict) and choice.get("name") == tool):
+            self.fields.pop("tool_choice", None)
+
+    def results(self) -> Sequence[Result]:
+        """The tools' results of the whole conversation, in order."""
+        return [in_place(item, "output") for item in self._items() if item.get("type") in _RESULTS]
+
+    def _items(self) -> list[Fields]:
+        said = self.fields.get("input")
+        if not isinstance(said, list):
+            said = self.fields["input"] = [{"role": "user", "content": said or ""}]
+        return said

@@ -1,0 +1,54 @@
+"""Finds what a folder of the house offers, and what installed packages offer beside it.
+
+A folder (`guards/`, `repairs/`, ...) offers one thing a file, under the file's name: the module's `offer`. An installed
+package offers another by an entry point of the group `recloser.FOLDER`, in its pyproject.toml:
+
+    [project.entry-points."recloser.guards"]
+    my_guard = "my_package:MyGuard"
+
+What cannot be loaded, or is not what the folder holds, is told and skipped: a plug-in must not keep a gateway from
+starting.
+"""
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Offered(Generic[T]):
+    """What there is, by name, and what could not be had, with the reason."""
+
+    found: Mapping[str, T]
+    broken: Mapping[str, str]
+
+
+def offered(folder: str, wanted: Callable[[object], bool], *, group: str | None = None) -> Offered[T]:
+    """Everything of one sort: of the modules in the package `folder`, and of the entry points of the group.
+
+    `wanted` tells whether an object is of that sort. A plug-in cannot take the place of what is in the house.
+    """
+    found: dict[str, T] = {}
+    broken: dict[str, str] = {}
+    package = import_module(folder)
+    for module in pkgutil.iter_modules(package.__path__):
+        offer = getattr(import_module(f"{folder}.{module.name}"), "offer", None)
+        if offer is not None:
+            found[module.name] = offer
+    for entry in entry_points(group=group or f"recloser.{folder.rpartition('.')[2]}"):
+        try:
+            plugin = entry.load()
+            if entry.name in found:
+                broken[entry.name] = f"{entry.value}: the name is taken"
+            elif wanted(plugin):
+                found[entry.name] = plugin
+            else:
+                broken[entry.name] = f"{entry.value}: is no {folder.rpartition('.')[2].rstrip('s')}"
+        except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything when it is loaded
+            broken[entry.name] = f"{entry.value}: {type(error).__name__}: {error}"
+    return Offered(found, broken)
