@@ -382,6 +382,7 @@ def test_a_decision_after_that_stands_on_what_was_last_known(scene: Scene) -> No
     scene.place.forget()
     trial = held_by(one)
     assert trial.trial
+    assert scene.place.has().seq > 1_000_000, "no number comes again that others may remember"
     assert other.ask() is None
     trial.succeed()
     look(scene.processes)

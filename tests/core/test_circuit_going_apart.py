@@ -116,6 +116,13 @@ def test_a_new_beginning_there_gives_way_and_its_generation_does_not_come_again(
     assert agreed(trying(8, 9), mine) == replace(mine, generation=9, seq=12)
 
 
+def test_a_trial_of_a_new_beginning_is_a_trial() -> None:
+    """It was given out by a store that did not know better."""
+    theirs = Lease(3, 20.0, 60.0, OTHER)
+    merged = agreed(trying(5, 7, theirs), trying(5, 11), None, ME)
+    assert (merged.leases, merged.generation, merged.seq) == ((theirs,), 5, 12)
+
+
 def test_a_new_beginning_that_has_come_further_holds_but_not_with_a_generation_of_ours() -> None:
     mine = opened(generation=5, seq=11)
     for stored in (trying(2, 30), trying(5, 30), trying(2, 11), trying(5, 11)):

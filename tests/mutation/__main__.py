@@ -6,6 +6,7 @@ fails, by an import that fails, or by its time limit. A survivor needs a test, o
 
 import argparse
 import ast
+import contextlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -123,9 +124,10 @@ def stale(known: dict[str, str], sources: Sequence[Source]) -> list[str]:
 
 def _child(tree: Path, stages: Sequence[Stage], change: Callable[[], None]) -> None:
     """The whole life of the forked process, which leaves with what became of it."""
-    code = KILLED
+    code = BROKEN
     try:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        with contextlib.suppress(ValueError, OSError):  # macOS knows no such limit
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         with (tree / f"{os.getpid()}.log").open("w") as said:
             os.dup2(said.fileno(), 1)
             os.dup2(said.fileno(), 2)
@@ -146,7 +148,10 @@ def _run_tests(tree: Path, stages: Sequence[Stage]) -> int:
         signal.setitimer(signal.ITIMER_PROF, stage.limit)
         signal.setitimer(signal.ITIMER_REAL, 10 * stage.limit)
         files = [str(path.relative_to(tree)) for pattern in stage.files for path in sorted(tree.glob(pattern))]
-        code = pytest.main([*QUIET, *files])
+        try:
+            code = pytest.main([*QUIET, *files])
+        except BaseException:  # noqa: BLE001 - out of memory, say: that is the mutant's doing
+            return KILLED
         if code != pytest.ExitCode.OK:
             return BROKEN if code in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED) else KILLED
     import recloser  # noqa: PLC0415 - not before: it is the mutated one
@@ -195,13 +200,15 @@ def outcomes(
             yield running.pop(child), outcome
     finally:
         for child in running:  # whoever interrupts leaves nothing behind
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
 
 
 def put_in_place(source: Source, mutant: Mutant) -> None:
     """From now on whoever imports the module gets the mutant."""
     mutant.apply()
+    compile(source.tree, source.path, "exec")
     sys.meta_path.insert(0, _Finder(source.name, source.path, source.tree))
 
 

@@ -190,7 +190,8 @@ def _settled(
     if not call.current:
         late = replace(before, open_until=after.open_until, last_kind=after.last_kind, reason=after.reason)
         extended = replace(late, authoritative=after.authoritative, outage_began=after.outage_began, seq=after.seq)
-        if after != (extended if failure and before.state is OPEN else before):
+        later = failure and before.state is OPEN and after.open_until != before.open_until
+        if after != (extended if later else before):
             broken.append("I3")
     elif before.state is HALF_OPEN and not trial and after is not before:
         broken.append("I7")  # it was settled when its lease ran out

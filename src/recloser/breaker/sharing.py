@@ -27,6 +27,7 @@ from recloser.core.circuit_sharing import (
     announcement,
     concerns_others,
     follows,
+    of_new_history,
     retried,
     same_phase,
     versioned,
@@ -139,6 +140,8 @@ class Sharing:
             seen: tuple[Event, ...] = () if same_phase(base, mine) else (announcement(base, name, now),)
             step, answer = self._stepped(name, base, change, now, held)
             after = versioned(base, step.circuit) if concerns_others(base, step.circuit) else step.circuit
+            if stored.seq < common.seq:
+                after = of_new_history(after)
             decided.append((Step(after, (*seen, *step.events)), answer))
             return replace(after, window=()).shifted(ahead) if concerns_others(adopted(found, mine), after) else stored
 
@@ -223,7 +226,8 @@ class Sharing:
             runs.append(None)
             if self._alone.get(name) is not entry:
                 return replace(stored)  # a decision was quicker
-            runs[-1] = after = agreed(stored.shifted(-ahead), entry.mine, entry.common, self.owner)
+            after = agreed(stored.shifted(-ahead), entry.mine, entry.common, self.owner)
+            runs[-1] = after = of_new_history(after) if stored.seq < entry.common.seq else after
             return replace(after, window=()).shifted(ahead)
 
         self.access.update(name, settled)

@@ -76,7 +76,9 @@ def agreed(stored: Circuit, mine: Circuit, common: Circuit | None = None, owner:
     common = common or mine
     theirs = adopted(stored, mine)
     if stored.seq < common.seq:  # the store has forgotten, and what it has may be somebody's new beginning
-        return mine if mine.generation > stored.generation or same_phase(stored, mine) else _after_both(mine, stored)
+        if same_phase(stored, mine):
+            return _merged(theirs, mine, owner) if stored.leases else mine
+        return mine if mine.generation > stored.generation else _after_both(mine, stored)
     if mine.seq == common.seq and follows(stored, mine):
         return theirs
     if mine.seq > common.seq and stored.seq == common.seq and same_phase(stored, common):
@@ -91,6 +93,14 @@ def agreed(stored: Circuit, mine: Circuit, common: Circuit | None = None, owner:
 def versioned(before: Circuit, after: Circuit) -> Circuit:
     """The circuit to store: every change of it has a version of its own, which is the event sequence."""
     return after if after.seq > before.seq else replace(after, seq=before.seq + 1)
+
+
+def of_new_history(circuit: Circuit) -> Circuit:
+    """The circuit to store where the store has forgotten: with a number that none comes to who remembers it as well."""
+    return replace(circuit, seq=circuit.seq + _LEAP)
+
+
+_LEAP = 1 << 20
 
 
 _BY_HAND = (CircuitState.FORCED_OPEN, CircuitState.DISABLED, CircuitState.OBSERVE_ONLY)
