@@ -284,6 +284,11 @@ def test_where_no_hand_is_on_it_there_is_nothing_to_release() -> None:
         assert step.circuit is circuit
 
 
+def test_a_reason_is_words() -> None:
+    with pytest.raises(ConfigError, match="the reason for a change by hand must be a string, not 3"):
+        hand.reset(opened().circuit, NAME, 26.0, reason=3)  # type: ignore[arg-type]
+
+
 # Reset
 
 

@@ -58,9 +58,10 @@ def test_while_throttling_one_bad_slice_of_several_is_enough_to_ask() -> None:
     assert machine.easy(circuit, throttling, 16.0) is None
 
 
-@pytest.mark.parametrize("off", ["slow_call", "slow_rate"])
-def test_where_no_call_is_slow_none_is_to_be_told(off: str) -> None:
-    easy = machine.easy(Circuit(window=(Slice(16.0),)), replace(SETTINGS, **{off: 0.0}), 16.0)  # type: ignore[arg-type]
+@pytest.mark.parametrize(("slow_call", "slow_rate"), [(0.0, 1.0), (5.0, 0.0)])
+def test_where_no_call_is_slow_none_is_to_be_told(slow_call: float, slow_rate: float) -> None:
+    settings = replace(SETTINGS, slow_call=slow_call, slow_rate=slow_rate)
+    easy = machine.easy(Circuit(window=(Slice(16.0),)), settings, 16.0)
     assert easy is not None
     assert easy.slow_call == math.inf
 

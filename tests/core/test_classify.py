@@ -300,7 +300,7 @@ def test_gemini_bad_key_says_400() -> None:
         (403, "PERMISSION_DENIED", "Permission denied on resource project.", 403),
         (404, "NOT_FOUND", "models/gemini-9 is not found for API version v1beta", 404),
         (400, "INVALID_ARGUMENT", "Please use a valid role: user, model.", 400),
-        (400, "FAILED_PRECONDITION", "User location is not supported for the API use.", 400),
+        (400, "FAILED_PRECONDITION", "User location is not supported for the API use.", 401),
         (
             400,
             "INVALID_ARGUMENT",
