@@ -61,5 +61,6 @@ def test_every_comment_shows_a_setting_that_exists_and_its_default(shell: Any) -
     assert config.state == StateSettings()
     assert config.circuit == CircuitSettings(slow_call=60.0), "targets have the time of their first token judged"
     assert isinstance(config, Config)
-    assert {name for name, kind in provider_kinds().items() if kind.key_env or kind.local_port} == set(config.providers)
+    offered = {name for name, kind in provider_kinds().items() if kind.key_env or kind.local_port or kind.use_env}
+    assert offered == set(config.providers)
     assert config.profiles

@@ -51,7 +51,7 @@ def local(port: int, title: str = "Local") -> ProviderKind:
 
 
 def routes(discovery: Discovery) -> dict[str, tuple[str, ...]]:
-    return {glob: route.targets for glob, route in discovery.config.routes.items()}
+    return {glob: route.names for glob, route in discovery.config.routes.items()}
 
 
 @pytest.fixture

@@ -20,7 +20,12 @@ ANSWERS = [
     for answer in tomllib.loads(file.read_text("utf-8"))["answer"]
 ]
 SCOPES = {row.kind: row.scope for row in ROWS}
-AT_ANOTHER_PLACE = {"azure-deployments": "azure", "azure-foundry": "azure", "bedrock-mantle": "bedrock"}
+AT_ANOTHER_PLACE = {
+    "azure-deployments": "azure",
+    "azure-foundry": "azure",
+    "bedrock-mantle": "bedrock",
+    "zai-coding": "zai",
+}
 """Kinds that are the same servers under another address."""
 NOBODYS = {"compatible", "simulated"}
 NEXT = dict.fromkeys(FailureKind, Then.NEXT_TARGET) | {

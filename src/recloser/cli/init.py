@@ -98,12 +98,12 @@ def _document(discovery: Discovery, kinds: Mapping[str, ProviderKind]) -> Iterat
     yield _HEAD
     for name in sorted(kinds, key=lambda name: name not in there):
         kind = kinds[name]
-        if kind.key_env or kind.local_port:
+        if kind.key_env or kind.local_port or kind.use_env:
             yield _block(_provider(name, kind, os.environ), commented=name not in there)
     yield _ROUTES
     routes = discovery.config.routes
     for glob, route in (routes or _EXAMPLE).items():
-        targets = ", ".join(json.dumps(target, ensure_ascii=False) for target in route.targets)
+        targets = ", ".join(json.dumps(target, ensure_ascii=False) for target in route.names)
         yield _block(
             [f"[routes.{json.dumps(glob, ensure_ascii=False)}]", f"targets = [{targets}]"], commented=not routes
         )
@@ -112,10 +112,15 @@ def _document(discovery: Discovery, kinds: Mapping[str, ProviderKind]) -> Iterat
 
 def _provider(name: str, kind: ProviderKind, environ: Mapping[str, str]) -> list[str]:
     lines = [f"[providers.{name}]", f'kind = "{name}"']
+    if kind.options:
+        usual = kind.usual_options(environ)
+        needed = (name for name, option in kind.options.items() if option.needed)
+        options = ", ".join(f'{name} = "{usual.get(name, name.upper())}"' for name in needed)
+        lines.append(f"options = {{ {options} }}")
     if kind.key_env:
         missing = "" if environ.get(kind.key_env) else "  # is not set"
         lines.append(f'api_key = "env:{kind.key_env}"{missing}')
-    else:
+    elif kind.local_port:
         url = next(iter(kind.wires.values()))
         lines.append(f'# base_url = "{url}"')
     return lines

@@ -16,12 +16,14 @@ import aiohttp
 from recloser.config.model import Config
 from recloser.config.problems import BadConfigError, Problem
 from recloser.config.secrets import resolve
+from recloser.gateway.credentials import ways
 from recloser.gateway.providers import ProviderKind, provider_kinds
 from recloser.gateway.runtime.models import NO_LIST, models_at
 from recloser.gateway.settings import ProviderSettings, RouteSettings
 
 _PROBED_FOR = 0.5
 _MOST_MODELS = 100
+_YES = ("1", "true", "yes", "on")
 _WIRE = "openai-chat"
 _RESOLD = {"openai": "openrouter/openai/{model}", "gemini": "openrouter/google/{model}"}
 """Names that OpenRouter knows letter for letter. Anthropic's it writes otherwise (`claude-sonnet-4.5`)."""
@@ -35,6 +37,8 @@ class Found:
     """Its kind's, which also names it in routes."""
     title: str
     key_env: str | None = None
+    told_by: str | None = None
+    """The variable that says to use it, where no key does."""
     url: str | None = None
     models: tuple[str, ...] = ()
     """What a local one lists, without those that only embed."""
@@ -53,26 +57,45 @@ def discover(environ: Mapping[str, str] | None = None, kinds: Mapping[str, Provi
     environ = os.environ if environ is None else environ
     kinds = provider_kinds() if kinds is None else kinds
     vendors = tuple(
-        Found(name, kind.title, key_env=kind.key_env)
+        Found(name, kind.title, key_env=key_env, told_by=told_by)
         for name, kind in kinds.items()
-        if kind.key_env and environ.get(kind.key_env, "").strip()
+        for key_env, told_by in [(_key_env(kind, environ), _told_by(kind, environ))]
+        if (key_env or told_by) and _complete(kind, environ)
     )
     local = asyncio.run(_local({name: kind for name, kind in kinds.items() if kind.local_port and _WIRE in kind.wires}))
     routes = _routes(vendors, local, kinds)
     config = Config(
-        providers={found.name: _provider(found, environ) for found in (*vendors, *local)},
+        providers={found.name: _provider(found, environ, kinds) for found in (*vendors, *local)},
         routes={glob: RouteSettings(targets=targets) for glob, targets in routes.items()},
         simulated=not routes,
     )
     return Discovery((*vendors, *local), config)
 
 
-def _provider(found: Found, environ: Mapping[str, str]) -> ProviderSettings:
+def _key_env(kind: ProviderKind, environ: Mapping[str, str]) -> str | None:
+    return kind.key_env if kind.key_env and environ.get(kind.key_env, "").strip() else None
+
+
+def _told_by(kind: ProviderKind, environ: Mapping[str, str]) -> str | None:
+    """The variable that tells every tool to use a vendor, if that takes no key and can be done here."""
+    way = ways().get(kind.credential.get("way", ""))
+    usable = way is not None and way.missing() is None
+    return next((name for name in kind.use_env if usable and environ.get(name, "").lower() in _YES), None)
+
+
+def _complete(kind: ProviderKind, environ: Mapping[str, str]) -> bool:
+    """Whether the environment says all that the vendor's addresses need."""
+    options = kind.usual_options(environ)
+    return not any(kind.lacks(url, options) for url in kind.wires.values())
+
+
+def _provider(found: Found, environ: Mapping[str, str], kinds: Mapping[str, ProviderKind]) -> ProviderSettings:
+    kind = kinds[found.name]
     try:
         key = resolve(f"env:{found.key_env}", Path(), environ) if found.key_env else None
     except ValueError as error:
         raise BadConfigError(None, [Problem((f"{found.key_env}",), str(error))]) from None
-    return ProviderSettings(kind=found.name, api_key=key)
+    return ProviderSettings(kind=found.name, api_key=key, options=kind.usual_options(environ))
 
 
 def _routes(
@@ -87,7 +110,7 @@ def _routes(
     for vendor in sorted(vendors, key=lambda vendor: "*/*" in kinds[vendor.name].models):
         resold = (_RESOLD[vendor.name],) if vendor.name in _RESOLD and "openrouter" in names else ()
         for glob in kinds[vendor.name].models:
-            routes[glob] = (f"{vendor.name}/{{model}}", *resold)
+            routes[glob] = (*routes.get(glob, ()), f"{vendor.name}/{{model}}", *resold)
     first = tuple(f"{server.name}/{server.models[0]}" for server in local if server.models)
     if first and not names:
         routes["*"] = first

@@ -67,14 +67,20 @@ RATE_LIMITED = Row(
     seen="429 with no hint",
     kind=FailureKind.RATE_LIMITED, scope=Scope.MODEL, effect=Effect.COUNTS,
     statuses=frozenset({429}),
-    types=_any("rate_limit_error", "rate_limit_exceeded", "too_many_requests", "resource_exhausted"),
+    types=_any(
+        "rate_limit_error", "rate_limit_exceeded", "rate_limited", "rate_limit_reached_error", "too_many_requests",
+        "resource_exhausted", "throttlingexception",
+    ),
 )  # fmt: skip
 QUOTA = Row(
     seen="429 with a longer hint, usage limit, anthropic-ratelimit-unified-*, resetsAt",
     kind=FailureKind.QUOTA, scope=Scope.ACCOUNT, effect=Effect.OPENS,
-    types=_any("usage_limit_reached", "usage_limit_exceeded", "usage_not_included"),
+    types=_any(
+        "usage_limit_reached", "usage_limit_exceeded", "usage_not_included", "servicequotaexceededexception",
+    ),
     words=_says(
         r"usage limit", r"limit reached.{0,40}resets?", r"hit your .{0,30}limit", r"(weekly|five.hour|5.hour) limit",
+        r"limit exhausted", r"too many tokens per day", r"out of call volume quota",
     ),
     words_need=frozenset({429, 403}),
 )  # fmt: skip
@@ -89,9 +95,13 @@ BILLING = Row(
     statuses=frozenset({402}),
     types=_any(
         "insufficient_quota", "billing_error", "billing_hard_limit_reached", "billing_not_active",
-        "insufficient_balance", "insufficient_credits", "payment_required",
+        "insufficient_balance", "insufficient_credits", "payment_required", "exceeded_current_quota_error",
+        "billing_disabled",
     ),
-    words=_says(r"credit balance is too low", r"insufficient (credits|balance|funds)"),
+    words=_says(
+        r"credit balance is too low", r"insufficient (credits|balance|funds)", r"used all available credits",
+        r"run out of credits", r"have any credits", r"package has expired",
+    ),
     words_need=frozenset({400, 402, 403, 429}),
 )  # fmt: skip
 AUTH = Row(
@@ -100,25 +110,35 @@ AUTH = Row(
     statuses=frozenset({401, 403}),
     types=_any(
         "authentication_error", "permission_error", "invalid_api_key", "api_key_invalid", "permission_denied",
-        "unauthenticated", "account_deactivated",
+        "unauthenticated", "account_deactivated", "organization_restricted", "invalid_authentication_error",
+        "unrecognizedclientexception", "expiredtokenexception", "incompletesignature", "requestexpired",
     ),
+    words=_says(r"(incorrect|invalid) api key", r"api key not valid", r"user location is not supported"),
+    words_need=frozenset({400}),
 )  # fmt: skip
 NOT_FOUND = Row(
     seen="404, 410, model not found",
     kind=FailureKind.NOT_FOUND, scope=Scope.MODEL, effect=Effect.OPENS, opens_for=NOT_FOUND_OPEN_FOR,
     statuses=frozenset({404, 410}),
-    types=_any("not_found_error", "model_not_found", "not_found"),
+    types=_any("not_found_error", "model_not_found", "not_found", "invalid_model", "model_decommissioned"),
     words=_says(
         r"\bmodel \S{1,80} (was |is )?(not found|does not exist)", r"model not (found|exist)", r"not a valid model",
+        r"unknown model", r"model identifier is invalid", r"access to the model", r"include access to",
     ),
-    words_need=frozenset({400}),
+    words_need=frozenset({400, 403, 429}),
 )  # fmt: skip
 OVERLOADED = Row(
     seen='529, overloaded_error, 503 "model overloaded"',
     kind=FailureKind.OVERLOADED, scope=Scope.MODEL, effect=Effect.COUNTS,
     statuses=frozenset({529}),
-    types=_any("overloaded_error", "server_is_overloaded", "slow_down", "engine_overloaded", "engine_overloaded_error"),
-    words=_says(r"\boverloaded\b", r"over capacity", r"at capacity"), words_need=frozenset({500, 502, 503, 504}),
+    types=_any(
+        "overloaded_error", "server_is_overloaded", "slow_down", "engine_overloaded", "engine_overloaded_error",
+        "provider_overloaded", "capacity_exceeded", "modelnotreadyexception",
+    ),
+    words=_says(
+        r"\boverloaded\b", r"over capacity", r"at capacity", r"capacity exceeded", r"service is too busy",
+    ),
+    words_need=frozenset({500, 502, 503, 504}),
 )  # fmt: skip
 RESOURCES = Row(
     seen="out of memory, model loading",
@@ -136,19 +156,24 @@ TOO_LARGE = Row(
     statuses=frozenset({413}),
     types=_any(
         "request_too_large", "context_length_exceeded", "exceed_context_size_error", "string_above_max_length",
+        "payload_too_large", "token_limit_exceeded",
     ),
     words=_says(
         r"prompt is too long", r"maximum context length", r"context (length|window|size).{0,40}exceed",
         r"exceed.{0,40}context (length|window|size|limit)", r"input (is|length).{0,40}too long",
         r"too many (input )?tokens", r"exceeds? the maximum number of tokens", r"context length is only",
-        r"longer than the maximum model length", r"request too large",
+        r"longer than the maximum model length", r"request too large", r"maximum prompt length",
+        r"exceeded model token limit", r"prompt exceeds max", r"context length of only",
+        r"(less|greater) than the context length",
     ),
-    words_need=frozenset({400, 413, 422, 500}),
+    words_need=frozenset({400, 403, 413, 422, 500}),
 )  # fmt: skip
 MODEL_SERVER_ERROR = Row(
     seen="408 409 423 424 425, 505 507",
     kind=FailureKind.SERVER_ERROR, scope=Scope.MODEL, effect=Effect.COUNTS,
     statuses=frozenset({408, 409, 423, 424, 425, 505, 507}),
+    types=_any("tool_use_failed", "json_validate_failed", "output_parse_failed", "modelerrorexception"),
+    words=_says(r"degraded function"), words_need=frozenset({400}),
 )  # fmt: skip
 SERVER_ERROR = Row(
     seen="500 502 503 504 520-524, api_error, any other 5xx",
@@ -156,12 +181,15 @@ SERVER_ERROR = Row(
     statuses=frozenset(range(500, 600)) - {505, 507, 529},
     general_types=_any(
         "api_error", "server_error", "internal_server_error", "internal", "internal_error", "unavailable",
+        "internalserverexception", "serviceunavailableexception", "provider_unavailable",
     ),
 )  # fmt: skip
 INVALID_REQUEST = Row(
     seen="400 422, any other 4xx",
     kind=FailureKind.INVALID_REQUEST, scope=Scope.NOBODY, effect=Effect.NOTHING, then=Then.TELL_CALLER,
     statuses=frozenset(range(400, 500)) - {401, 402, 403, 404, 408, 409, 410, 413, 423, 424, 425, 429},
+    types=_any("content_policy_violation", "content_filter"),
+    words=_says(r"\bflagged\b", r"requires moderation", r"violates usage guidelines"), words_need=frozenset({403}),
     general_types=_any("invalid_request_error", "invalid_argument"),
 )  # fmt: skip
 MALFORMED = Row(
@@ -213,7 +241,7 @@ def classify_answer(
     `body` is its decoded JSON or None, `text` its words, `headers` have lower-case names; `model` is the name
     that was asked for, to tell a model's own limit from the account's.
     """
-    row = _row(status, body, text) or (MALFORMED if status < 400 else SERVER_ERROR)
+    row = _row(status, body, text, headers.get("x-amzn-errortype", "")) or (MALFORMED if status < 400 else SERVER_ERROR)
     failure = row.failure(status=status, message=sentence_of(body, text), quoted=True)
     return _timed(failure, headers, body, text, model, wall_now)
 
@@ -225,8 +253,8 @@ def classify_error_object(body: Any, *, model: str = "", wall_now: float) -> Fai
     return _timed(row.failure(message=text, quoted=True), {}, body, text, model, wall_now)
 
 
-def _row(status: int | None, body: Any, text: str) -> Row | None:
-    types = error_types(body)
+def _row(status: int | None, body: Any, text: str, told: str = "") -> Row | None:
+    types = error_types(body) | {told.partition(":")[0].lower()}  # "ThrottlingException:http://internal.amazon.com/"
     words = text[:4096]
     for row in ROWS:
         if row.types & types:
@@ -273,9 +301,10 @@ def _sentence(body: Any) -> str:
             here = here[0]
         if not isinstance(here, Mapping):
             break
-        if isinstance(here.get("message"), str):
-            return str(here["message"])
-        here = here.get("error", here.get("detail"))
+        said = here.get("message", here.get("Message"))
+        if isinstance(said, str):
+            return said
+        here = here.get("error", here.get("detail", here.get("title")))
     return here if isinstance(here, str) else ""
 
 

@@ -20,12 +20,16 @@ _ABSURD = 366 * 86400.0
 _BODY_TIMES = ("resetsAt", "resets_at", "reset_at", "resetAt")
 _BODY_DURATIONS = ("resets_in_seconds", "retry_after", "retry_after_seconds", "retryDelay")
 _TRY_AGAIN = re.compile(
-    rf"(?:try again|retry|wait|available|resets?)\s+(?:again\s+)?(?:in|after)\s+({WORDS.pattern})", re.IGNORECASE
+    rf"(?:try again|retry|wait|available|resets?|replenished)\s+(?:again\s+)?(?:in|after)\s+({WORDS.pattern})",
+    re.IGNORECASE,
 )
 _RESETS_AT = re.compile(
     r"resets?\s+(?:at\s+)?(\d{1,2})(?::(\d{2}))?\s*([ap]m)\s*(?:\(([A-Za-z][A-Za-z0-9_+\-/]{0,40})\))?", re.IGNORECASE
 )
 
+_RESETS = ("x-ratelimit-reset", "ratelimit-reset")
+_RESET_AT_DATE = re.compile(r"resets? at (\d{4}-\d{2}-\d{2}) (\d{2}:\d{2}:\d{2})", re.IGNORECASE)
+"""As Z.AI writes it, without a zone: its clock is that of Beijing."""
 _REGAIN_ACCESS = re.compile(r"regain access on (\d{4}-\d{2}-\d{2}) at (\d{2}:\d{2}) UTC", re.IGNORECASE)
 
 
@@ -115,7 +119,9 @@ def _header_hints(headers: Mapping[str, str], wall_now: float) -> Iterator[float
         if name.startswith("anthropic-ratelimit-") and name.endswith("-reset"):
             if _spent(headers.get(name.removesuffix("-reset") + "-remaining")):
                 yield _until(value, wall_now)
-        elif name.startswith("x-ratelimit-reset") and _spent(headers.get(name.replace("-reset", "-remaining", 1))):
+        elif not name.startswith(_RESETS):
+            continue
+        elif _spent(headers.get(name.replace("-reset", "-remaining", 1))):
             seconds = _duration(value)
             # some servers write the moment instead of the duration
             yield _until(value, wall_now) if seconds is None or seconds > 1e9 else seconds
@@ -133,6 +139,9 @@ def _body_hints(body: Any, wall_now: float) -> Iterator[float | None]:
         for name in _BODY_DURATIONS:
             if name in mapping:
                 yield _duration(mapping[name])
+        if isinstance(headers := mapping.get("headers"), Mapping):  # of whom an aggregator has asked
+            said = {str(name).lower(): str(value) for name, value in list(headers.items())[:64]}
+            yield from _header_hints(said, wall_now)
 
 
 def _mappings(value: Any, depth: int) -> Iterator[Mapping[str, Any]]:
@@ -150,6 +159,8 @@ def _text_hints(text: str, wall_now: float, zone: Zone) -> Iterator[float | None
         yield _duration(match[1].replace(",", " ").replace(" and ", " "))
     for match in _RESETS_AT.finditer(text):
         yield _until_clock_time(match, wall_now, zone)
+    for match in _RESET_AT_DATE.finditer(text):
+        yield _until(f"{match[1]}T{match[2]}+08:00", wall_now)
     for match in _REGAIN_ACCESS.finditer(text):
         yield _until(f"{match[1]}T{match[2]}Z", wall_now)
 
