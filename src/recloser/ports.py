@@ -51,3 +51,29 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of what the store holds."""
         ...
+
+
+Sum = tuple[str, str]
+"""The name of a sum: what it is of, and the period that it is over. Periods sort by time as text."""
+
+
+class Ledger(Protocol):
+    """Keeps sums beyond a process, whole numbers that only grow: what was spent.
+
+    Several processes and threads add at once, and no amount is lost. Whatever it raises means that it is lost.
+    """
+
+    def add(self, amounts: Mapping[Sum, int]) -> Mapping[Sum, int]:
+        """Add to sums, to all of them or, if it raises, to none; gives what each has come to.
+
+        Takes a second at most; then it raises.
+        """
+        ...
+
+    def sums(self, period: str) -> Mapping[str, int]:
+        """Every sum over a period, by what it is of."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what the ledger holds."""
+        ...

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from recloser.core.circuit_state import Circuit, CircuitState, Lease
 from recloser.core.events import Event
 from recloser.core.failure import FailureKind
-from recloser.ports import Store
+from recloser.ports import Ledger, Store
 
 if TYPE_CHECKING:
     from recloser.testing_wires import WireContract as WireContract  # noqa: PLC0414 - offered from here
@@ -257,6 +257,75 @@ class StoreContract(ABC):
             assert one.now() <= other.now() <= one.now() + 1e-3
         one.close()
         other.close()
+
+
+class LedgerContract(ABC):
+    """What every ledger must do. Inherit it in a test class named `Test...` and say how to make the ledger."""
+
+    durable = False
+    """Whether sums outlive the ledger object: `make_ledger` of the same path finds them again."""
+
+    @abstractmethod
+    def make_ledger(self, tmp_path: Path) -> Ledger:
+        """Open the ledger that lives in `tmp_path`."""
+
+    def test_a_new_ledger_is_empty(self, tmp_path: Path) -> None:
+        """Nothing is there before something is added."""
+        ledger = self.make_ledger(tmp_path)
+        assert dict(ledger.sums("2026-11")) == {}
+        ledger.close()
+
+    def test_an_addition_tells_what_it_came_to(self, tmp_path: Path) -> None:
+        """The total after it, by the names that were given, and of nothing else."""
+        ledger = self.make_ledger(tmp_path)
+        assert ledger.add({("all", "2026-11"): 5, ("all", "2026-11-20"): 5}) == {
+            ("all", "2026-11"): 5, ("all", "2026-11-20"): 5,
+        }  # fmt: skip
+        assert ledger.add({("all", "2026-11"): 7}) == {("all", "2026-11"): 12}
+        assert dict(ledger.add({})) == {}
+        ledger.close()
+
+    def test_periods_and_names_are_kept_apart(self, tmp_path: Path) -> None:
+        """Names come from clients; numbers may be as large as a century of spending."""
+        ledger = self.make_ledger(tmp_path)
+        names = ("agent/modèle ⚡", "it's; DROP TABLE sums --", "", "a\nb", "%", "x" * 10_000)
+        for number, name in enumerate(names):
+            ledger.add({(name, "2026-11"): 2**52 + number, (name, "2026-12"): 1})
+        assert dict(ledger.sums("2026-11")) == {name: 2**52 + number for number, name in enumerate(names)}
+        assert dict(ledger.sums("2026-12")) == dict.fromkeys(names, 1)
+        assert dict(ledger.sums("2026-1")) == {}
+        ledger.add({("agent/\ud800", "2026-11"): 1})  # half a character: kept under whatever name, but no failure
+        ledger.close()
+
+    def test_no_addition_of_several_threads_is_lost(self, tmp_path: Path) -> None:
+        """Eight threads, fifty additions each; every total is told once.
+
+        Every other thread has a ledger of its own, where the same sums can be found through that.
+        """
+        ledgers = [self.make_ledger(tmp_path), self.make_ledger(tmp_path) if self.durable else None]
+        together = threading.Barrier(8)
+        told: list[int] = []
+
+        def write() -> None:
+            ledger = ledgers[together.wait() % 2] or ledgers[0]
+            assert ledger is not None
+            told.extend([ledger.add({("all", "2026-11"): 1})["all", "2026-11"] for _ in range(50)])
+
+        in_threads(write, 8)
+        assert sorted(told) == list(range(1, 401))
+        for ledger in filter(None, ledgers):
+            assert dict(ledger.sums("2026-11")) == {"all": 400}
+            ledger.close()
+
+    def test_a_durable_ledger_finds_its_sums_again(self, tmp_path: Path) -> None:
+        """Closed and opened again, they are there."""
+        ledger = self.make_ledger(tmp_path)
+        ledger.add({("all", "2026-11"): 5})
+        ledger.close()
+        ledger.close()  # once more does no harm
+        again = self.make_ledger(tmp_path)
+        assert dict(again.sums("2026-11")) == ({"all": 5} if self.durable else {})
+        again.close()
 
 
 def later_than(moment: float, store: Store) -> float:

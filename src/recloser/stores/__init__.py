@@ -1,11 +1,13 @@
-"""Where circuits outlive a process: one file a kind of store, opened by URL."""
+"""Where circuits, and what was spent, outlive a process: one file a kind of store or ledger, opened by URL."""
 
 from pathlib import Path
 
 from recloser.core.errors import ConfigError
-from recloser.ports import Store
+from recloser.ports import Ledger, Store
 from recloser.stores.memory import MemoryStore
+from recloser.stores.memory_ledger import MemoryLedger
 from recloser.stores.sqlite import SqliteStore
+from recloser.stores.sqlite_ledger import SqliteLedger
 
 
 def check_url(url: str) -> None:
@@ -21,3 +23,10 @@ def open_store(url: str, base: Path = Path()) -> Store:
     check_url(url)
     kind, _, rest = url.partition(":")
     return MemoryStore() if kind == "memory" else SqliteStore(base / rest)
+
+
+def open_ledger(url: str, base: Path = Path()) -> Ledger:
+    """The ledger behind the same URL. Nothing is opened before it is needed, and what cannot be is tried again."""
+    check_url(url)
+    kind, _, rest = url.partition(":")
+    return MemoryLedger() if kind == "memory" else SqliteLedger(base / rest)

@@ -42,17 +42,27 @@ class Editor(ABC):
 
     @abstractmethod
     def without_tool(self, tool: str) -> None:
-        """Take a tool from those that the model may call."""
+        """Take a tool from those that the model may call. One that it must call is none that it must call any more."""
 
     @abstractmethod
     def results(self) -> Sequence["Result"]:
         """The tools' results of the whole conversation, in order: as many as the canonical form has."""
 
 
-def in_place(holder: Fields, name: str, wrapped: Callable[[str], Any] = str) -> Result:
+def in_place(holder: Fields, name: str) -> Result:
     """A result that is a field of something."""
 
     def put(text: str) -> None:
-        holder[name] = wrapped(text)
+        holder[name] = text
 
     return put
+
+
+def inside(holder: Fields, *names: str) -> Fields:
+    """An object within objects, by the names that lead to it; an empty one where something else stands."""
+    for name in names:
+        found = holder.get(name)
+        if not isinstance(found, dict):
+            return {}
+        holder = found
+    return holder

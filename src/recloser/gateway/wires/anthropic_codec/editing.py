@@ -1,8 +1,9 @@
 """Requests on the Messages wire, changed in a few places."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from recloser.gateway.wires.editor import Editor, Result, Speaker, in_place
+from recloser.gateway.wires.editor import Editor, Result, Speaker, in_place, inside
 
 
 class MessagesEditor(Editor):
@@ -19,7 +20,7 @@ class MessagesEditor(Editor):
             return
         blocks = last["content"]
         if isinstance(blocks, str):
-            blocks = last["content"] = [{"type": "text", "text": blocks}]
+            blocks = last["content"] = [{"type": "text", "text": blocks}] if blocks else []
         if speaker == "assistant" and blocks and blocks[-1].get("type") == "text":
             blocks[-1]["text"] += text
         else:
@@ -28,10 +29,11 @@ class MessagesEditor(Editor):
     def think_no_more(self) -> None:
         """Ask for no thoughts. What clears old ones from the context is refused without thinking."""
         self.fields.pop("thinking", None)
-        edits = self.fields.get("context_management", {}).get("edits")
+        management = inside(self.fields, "context_management")
+        edits = management.get("edits")
         if isinstance(edits, list):
-            kept = [edit for edit in edits if not str(edit.get("type", "")).startswith("clear_thinking")]
-            self.fields["context_management"]["edits"] = kept
+            kept = [edit for edit in edits if not _clears_thinking(edit)]
+            management["edits"] = kept
             if not kept:
                 del self.fields["context_management"]
 
@@ -42,11 +44,14 @@ class MessagesEditor(Editor):
 
     def without_tool(self, tool: str) -> None:
         """Take a tool from those that the model may call."""
-        tools = [given for given in self.fields.get("tools", ()) if given.get("name") != tool]
+        given = self.fields.get("tools") or []
+        tools = [entry for entry in given if entry.get("name") != tool]
+        if len(tools) == len(given):
+            return
         self.fields["tools"] = tools
         if not tools:
-            self.fields.pop("tools")
-        if not tools or self.fields.get("tool_choice", {}).get("name") == tool:
+            del self.fields["tools"]
+        if not tools or inside(self.fields, "tool_choice").get("name") == tool:
             self.fields.pop("tool_choice", None)
 
     def results(self) -> Sequence[Result]:
@@ -58,3 +63,7 @@ class MessagesEditor(Editor):
             for block in message["content"]
         ]
         return [in_place(block, "content") for block in blocks if block.get("type") == "tool_result"]
+
+
+def _clears_thinking(edit: Any) -> bool:
+    return isinstance(edit, dict) and str(edit.get("type", "")).startswith("clear_thinking")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from recloser.gateway.wires.editor import Editor, Fields, Result, Speaker, in_place
+from recloser.gateway.wires.editor import Editor, Result, Speaker, in_place, inside
 
 _RESULTS = ("function_call_output", "custom_tool_call_output")
 
@@ -15,7 +15,10 @@ class ResponsesEditor(Editor):
     def say(self, speaker: Speaker, text: str) -> None:
         """Add words at the end, as a message of their own."""
         kind = "output_text" if speaker == "assistant" else "input_text"
-        self._items().append({"type": "message", "role": speaker, "content": [{"type": kind, "text": text}]})
+        said = self.fields.get("input")
+        if not isinstance(said, list):
+            said = self.fields["input"] = [{"role": "user", "content": said}] if said else []
+        said.append({"type": "message", "role": speaker, "content": [{"type": kind, "text": text}]})
 
     def think_no_more(self) -> None:
         """Nothing: this wire says how hard to think, and no value of it is taken by every model."""
@@ -26,20 +29,21 @@ class ResponsesEditor(Editor):
 
     def without_tool(self, tool: str) -> None:
         """Take a tool from those that the model may call."""
-        tools = [entry for entry in self.fields.get("tools") or () if entry.get("name") != tool]
-        choice = self.fields.get("tool_choice")
+        given = self.fields.get("tools") or []
+        tools = [entry for entry in given if entry.get("name") != tool]
+        if len(tools) == len(given):
+            return
+        choice = inside(self.fields, "tool_choice")
         self.fields["tools"] = tools
+        if "tools" in choice:
+            choice["tools"] = [entry for entry in choice["tools"] if entry.get("name") != tool]
         if not tools:
-            self.fields.pop("tools")
-        if not tools or (isinstance(choice, dict) and choice.get("name") == tool):
+            del self.fields["tools"]
+        if not tools or choice.get("name") == tool or choice.get("tools") == []:
             self.fields.pop("tool_choice", None)
 
     def results(self) -> Sequence[Result]:
         """The tools' results of the whole conversation, in order."""
-        return [in_place(item, "output") for item in self._items() if item.get("type") in _RESULTS]
-
-    def _items(self) -> list[Fields]:
         said = self.fields.get("input")
-        if not isinstance(said, list):
-            said = self.fields["input"] = [{"role": "user", "content": said or ""}]
-        return said
+        items = said if isinstance(said, list) else ()
+        return [in_place(item, "output") for item in items if item.get("type") in _RESULTS]
