@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from typing import ClassVar
 
 from recloser.gateway.canonical import Event, Request
 
@@ -16,6 +17,9 @@ class Repair(ABC):
     To add one: a file with a class like this, and `offer = TheClass` at its end; or the class by an entry point of the
     group `recloser.repairs`. Its name is the file's (the entry point's), as a provider's `repairs` lists it.
     """
+
+    only_with_tools: ClassVar[bool] = False
+    """Whether there is nothing to mend in the answer to a request that declares no tools."""
 
     @abstractmethod
     def __init__(self, request: Request) -> None:
