@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from recloser.config import BadConfigError, Config
 from recloser.config.checks import _covers
 from recloser.config.load import load, load_nearby, read
+from recloser.gateway.routing import Routing
 from recloser.gateway.targets import Routes
+from recloser.gateway.traffic import Traffic
 
 WORDS = st.sampled_from(
     ["gateway", "state", "circuit", "providers", "routes", "profiles", "listen", "keys", "max_hold", "hosts", "kind",
      "max_body", "api_key", "base_url", "regions", "headers", "wire", "account", "targets", "cooldown", "jitter", "url",
-     "cooldown_max", "failure_threshold", "anthropic", "ollama", "compatible", "claude-*", "*"]
+     "cooldown_max", "failure_threshold", "anthropic", "ollama", "compatible", "claude-*", "*", "models", "price",
+     "input", "context_window", "when", "has_image", "tokens_over", "model_matches", "target", "weight", "order"]
 )  # fmt: skip
 TEXTS = st.sampled_from(
     ["ollama/{model}", "anthropic/x", "anthropic", "openai-chat", "env:HOME", "env:", "file:/dev/null", "file:\0",
@@ -38,10 +41,22 @@ PROVIDERS = st.dictionaries(
     st.fixed_dictionaries({"kind": st.sampled_from(["ollama", "anthropic", "compatible", "x"])}, optional={
         "wire": TEXTS, "base_url": TEXTS, "api_key": TEXTS, "regions": st.dictionaries(KEYS, TEXTS, max_size=2),
         "headers": st.dictionaries(KEYS, TEXTS, max_size=2), "connect_timeout": SCALARS, "circuit": VALUES,
+        "models": VALUES, "paid": SCALARS, "max_concurrency": SCALARS,
     }) | VALUES,
     max_size=2,
 )  # fmt: skip
-ROUTES = st.dictionaries(KEYS, st.fixed_dictionaries({"targets": st.lists(TEXTS, max_size=2)}) | VALUES, max_size=3)
+CONDITIONS = st.dictionaries(
+    st.sampled_from(["has_image", "has_tools", "tokens_over", "model_matches", "x"]), SCALARS, max_size=2
+)
+TARGETS = TEXTS | st.fixed_dictionaries({"target": TEXTS}, optional={"weight": SCALARS}) | VALUES
+ROUTES = st.dictionaries(
+    KEYS,
+    st.fixed_dictionaries({"targets": st.lists(TARGETS, max_size=2)}, optional={
+        "when": CONDITIONS, "order": st.sampled_from(["weighted", "fastest", ""]), "model": TEXTS,
+        "allow_paid": SCALARS,
+    }) | VALUES,
+    max_size=3,
+)  # fmt: skip
 CONFIGS = st.fixed_dictionaries(
     {}, optional={"providers": PROVIDERS, "routes": ROUTES, "profiles": ROUTES, "gateway": VALUES, "circuit": VALUES}
 )
@@ -55,6 +70,7 @@ def test_any_tables_are_a_configuration_or_a_bad_one(tables: dict[str, Any]) -> 
         config = read(tables, environ={"HOME": "x"})
         assert isinstance(config, Config)
         routes = Routes(config.providers, config.routes, config.profiles)  # and what is one can be served
+        Routing(routes, config.gateway, Traffic(), now=lambda: 0.0)
         for name in (*config.routes, *config.profiles):
             routes.targets(name)
 

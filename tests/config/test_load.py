@@ -124,7 +124,7 @@ targets = ["b/{model}", "a"]
         ),
         ("hosts = 'a'", "hosts: must be an array of strings, not a string"),
         ("hosts = [1]", "hosts: must be an array of strings"),
-        ("midstream = 'resum'", "midstream: must be 'error', not 'resum'"),
+        ("midstream = 'resum'", "midstream: must be 'resume' or 'error', not 'resum'"),
         ("keys = ['env:NOPE']", "keys: the environment variable NOPE is not set"),
     ],
 )
@@ -222,7 +222,7 @@ def test_a_name_that_no_circuit_could_have(tmp_path: Path) -> None:
             "'ollama/{name}': '{name}' stands for nothing; only '{model}' does, for the request's model",
         ),
         ("", "must name at least one target"),
-        ("3", "must be an array of strings"),
+        ("3", "must be an array of strings and tables"),
     ],
 )
 def test_a_wrong_target(target: str, said: str, tmp_path: Path) -> None:

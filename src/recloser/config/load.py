@@ -9,15 +9,16 @@ from typing import Any
 
 from recloser.config.checks import contradictions
 from recloser.config.model import Config, StateSettings
-from recloser.config.problems import BadConfigError, Key, Problem, line_numbers
+from recloser.config.problems import BadConfigError, Key, Problem, line_numbers, nearest
 from recloser.config.values import Reader
 from recloser.core.circuit_settings import CircuitSettings
+from recloser.gateway.guards import guard_kinds
 from recloser.gateway.settings import GatewaySettings, ProviderSettings, RouteSettings
 
 __all__ = ["FILE_NAME", "find", "load", "load_nearby", "read"]
 
 FILE_NAME = "recloser.toml"
-_SECTIONS = ("gateway", "state", "circuit", "providers", "routes", "profiles")
+_SECTIONS = ("gateway", "state", "circuit", "providers", "routes", "profiles", "guards")
 
 
 def find(given: Path | None = None, environ: Mapping[str, str] | None = None) -> Path | None:
@@ -135,8 +136,25 @@ def _read(reader: Reader, tables: Mapping[str, Any], path: Path | None) -> Confi
         providers={name: provider for name, provider in providers.items() if provider is not None},
         routes={name: route for name, route in routes.items() if route is not None},
         profiles={name: profile for name, profile in profiles.items() if profile is not None},
+        guards=_guards(reader, section["guards"]),
         path=path,
     )
+
+
+def _guards(reader: Reader, section: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of each guard; None for one that is turned off by `false`."""
+    kinds = guard_kinds()
+    guards: dict[str, Any] = {}
+    for name, value in section.items():
+        key = ("guards", name)
+        if name not in kinds.found:
+            broken = kinds.broken.get(name)
+            reader.wrong(key, f"cannot be loaded: {broken}" if broken else f"is no guard; {nearest(name, kinds.found)}")
+        elif value is False:
+            guards[name] = None
+        elif (settings := reader.settings(kinds.found[name].Settings, value, key)) is not None:
+            guards[name] = settings
+    return guards
 
 
 def _provider(reader: Reader, key: Key, value: Any, shared: Mapping[str, Any]) -> ProviderSettings | None:
@@ -144,4 +162,5 @@ def _provider(reader: Reader, key: Key, value: Any, shared: Mapping[str, Any]) -
     table = reader.table(value, key)
     own = reader.table(table.get("circuit", {}), (*key, "circuit"))
     circuit = reader.settings(CircuitSettings, {**shared, **own}, (*key, "circuit"))
-    return reader.settings(ProviderSettings, table, key, circuit=circuit or CircuitSettings())
+    provider = reader.settings(ProviderSettings, table, key, circuit=circuit or CircuitSettings())
+    return provider and reader.with_usual_options(provider)

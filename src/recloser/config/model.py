@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from recloser.core.circuit_settings import CircuitSettings
 from recloser.gateway.settings import GatewaySettings, ProviderSettings, RouteSettings
@@ -28,6 +29,8 @@ class Config:
     providers: Mapping[str, ProviderSettings] = field(default_factory=dict)
     routes: Mapping[str, RouteSettings] = field(default_factory=dict)
     profiles: Mapping[str, RouteSettings] = field(default_factory=dict)
+    guards: Mapping[str, Any] = field(default_factory=dict)
+    """The settings of those that [guards] names; None: it is not to look, although it usually does."""
     path: Path | None = None
     """The file it came from; None if there was none."""
     simulated: bool = False

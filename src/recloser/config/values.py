@@ -15,12 +15,16 @@ from recloser.config.secrets import resolve
 from recloser.core.duration import parse_duration
 from recloser.core.errors import ConfigError
 from recloser.core.units import Secret, Unit
+from recloser.gateway.providers import provider_kinds
+from recloser.gateway.settings import CLIENTS_OWN, ProviderSettings
 
 _REFERENCES = ("env:", "file:", "cmd:")
 S = TypeVar("S")
 _SIZES = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 _MAY_BE_ZERO = frozenset({"max_hold", "drain"})
 """Durations of which 0 means something: not to wait at all. Elsewhere it would mean that nothing ever succeeds."""
+_MAY_BE_THE_CLIENTS = frozenset({"api_key"})
+"""Secrets of which `client` may stand in place of a reference: not ours, but what the client brings."""
 _LONGEST = 366 * 86400.0
 _KINDS = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "an array", dict: "a table"}
 _SCALARS = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
@@ -48,6 +52,16 @@ class Reader:
         """Whether something is wrong with that key itself."""
         return any(problem.key == key for problem in self.problems)
 
+    def with_usual_options(self, provider: ProviderSettings) -> ProviderSettings:
+        """The provider with those options of its kind that stand in the environment, and with whole paths of files."""
+        kind = provider_kinds().get(provider.kind)
+        if kind is None or not kind.options:
+            return provider
+        options = {**kind.usual_options(self._environ), **provider.options}
+        files = {name for name, option in kind.options.items() if option.file}
+        whole = {name: str(self._base / Path(v).expanduser()) if name in files else v for name, v in options.items()}
+        return dataclasses.replace(provider, options=whole)
+
     def table(self, value: Any, key: Key) -> dict[str, Any]:
         """A table, or an empty one and a problem."""
         if isinstance(value, dict):
@@ -73,7 +87,7 @@ class Reader:
                 self.unknown((*key, name), fields)
             elif name not in given:
                 self._field(read, name, hints[name], setting, (*key, name))
-        needed = {n for n, f in fields.items() if f.default is f.default_factory is dataclasses.MISSING}
+        needed = _needed(cls)
         for name in sorted(needed - table.keys() - given.keys()):
             self.wrong((*key, name), "is missing")
         return None if needed - read.keys() else self._made(cls, read, key)
@@ -81,7 +95,7 @@ class Reader:
     def _made(self, cls: type[S], read: dict[str, Any], key: Key) -> S | None:
         """The settings, without those that the class itself refuses."""
         refused: set[str] = set()
-        while True:
+        while not _needed(cls) - read.keys():
             try:
                 return cls(**read)
             except ConfigError as error:
@@ -93,6 +107,7 @@ class Reader:
                 if read.pop(name, None) is None:
                     return None
                 refused.add(name)
+        return None
 
     def _field(self, read: dict[str, Any], name: str, hint: Any, value: Any, key: Key) -> None:
         try:
@@ -106,12 +121,38 @@ class Reader:
         if Unit.BYTES in get_args(hint):
             return _size(value)
         if hint == Secret | None:
-            return self._secret(value)
+            return CLIENTS_OWN if value == "client" and name in _MAY_BE_THE_CLIENTS else self._secret(value)
         if get_origin(hint) is tuple and get_args(hint)[0] is Secret:
             return self._secrets(_converted(tuple[str, ...], value), key)
         if hint == Mapping[str, str | Secret]:
             return self._headers(_converted(Mapping[str, str], value), key)
+        if (cls := _settings_in(hint)) is not None:
+            return self._nested(hint, cls, value, key)
         return _converted(hint, value)
+
+    def _nested(self, hint: Any, cls: type[Any], value: Any, key: Key) -> Any:
+        """Settings inside settings: one table, a table of named ones, or an array in which some entries are tables."""
+        origin = get_origin(hint)
+        if origin is tuple:
+            entries = _converted(list[Any], value)
+            read = [self._entry(hint, cls, entry, key) for entry in entries]
+            return tuple(entry for entry in read if entry is not None)
+        if isinstance(origin, type) and issubclass(origin, Mapping):
+            tables = _converted(Mapping[str, Any], value)
+            made = {name: self.settings(cls, inner, (*key, name)) for name, inner in tables.items()}
+            return {name: settings for name, settings in made.items() if settings is not None}
+        return self.settings(cls, value, key)
+
+    def _entry(self, hint: Any, cls: type[Any], value: Any, key: Key) -> Any:
+        """One entry of an array; None, and a problem, if it is neither a table nor what may stand in its place."""
+        if isinstance(value, dict):
+            return self.settings(cls, value, key)
+        plain = next((one for one in get_args(get_args(hint)[0]) if one is not cls), None)
+        try:
+            return _converted(plain, value) if plain is not None else self.settings(cls, value, key)
+        except ValueError:
+            self.wrong(key, f"must be {_described(hint)}")
+            return None
 
     def _headers(self, headers: Mapping[str, str], key: Key) -> dict[str, str | Secret]:
         """Headers; a value that is a reference stands for the secret behind it."""
@@ -141,6 +182,18 @@ class Reader:
             return Secret("", str(reference))
 
 
+def _settings_in(hint: Any) -> type[Any] | None:
+    """The settings class that a hint is about: itself, in a union, in a table or in an array."""
+    if dataclasses.is_dataclass(hint):
+        return hint if isinstance(hint, type) else None
+    return next((cls for inner in get_args(hint) if (cls := _settings_in(inner)) is not None), None)
+
+
+def _needed(cls: type[Any]) -> set[str]:
+    """The settings that have no default."""
+    return {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
+
+
 def _converted(hint: Any, value: Any) -> Any:
     try:
         return msgspec.convert(value, hint)
@@ -157,8 +210,11 @@ def _described(hint: Any) -> str:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return " or ".join(repr(choice) for choice in inner)
-    if origin is tuple:
-        return f"an array of {_PLURALS.get(inner[0], 'values')}"
+    if origin is tuple or origin is list:
+        first = inner[0]
+        if _settings_in(first) is not None:
+            return f"an array of {' and '.join(_PLURALS.get(one, 'tables') for one in get_args(first) or (first,))}"
+        return f"an array of {_PLURALS.get(first, 'values')}"
     if origin is UnionType:
         return _described(inner[0])
     if isinstance(origin, type) and issubclass(origin, Mapping):

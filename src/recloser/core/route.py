@@ -62,14 +62,18 @@ def choose(
     path: Callable[[T], CircuitPath],
     denial: Callable[[str], Denied | None],
     unfit: Callable[[T], str | None],
+    barred: Callable[[T], str | None] = lambda _: None,
 ) -> Choice[T]:
     """The first target in order whose whole path admits and that fits the request.
 
-    `denial` says why a circuit would refuse; `unfit` why this request cannot go to a target whatever its circuits say
-    (already tried, too small).
+    `denial` says why a circuit would refuse; `unfit` why this request cannot go to a target now whatever its circuits
+    say (already tried, busy); `barred` why it never can (too small): nobody waits for the circuits of such a target.
     """
     passed: list[Passed[T]] = []
     for target in targets:
+        if (why := barred(target)) is not None:
+            passed.append(Passed(target, why))
+            continue
         refusal = _refusal(path(target), denial)
         if refusal is not None:
             circuit, denied = refusal

@@ -20,3 +20,10 @@ class Condition(ABC):
     @abstractmethod
     def holds(self, request: Request) -> bool:
         """Whether it holds for a request. Must be quick."""
+
+
+def yes_or_no(value: Any) -> bool:
+    """The value of a condition that holds or does not; ValueError if it is neither `true` nor `false`."""
+    if not isinstance(value, bool):
+        raise ValueError(f"must be true or false, not {value!r}")  # noqa: TRY004 - what is wrong is the value
+    return value
