@@ -18,7 +18,7 @@ QUESTION = [{"role": "user", "content": "What holds the line up?"}]
 def gateway(first: Provider, second: Provider, start_shared: Starts) -> Gateway:
     """`on-a-*` is served on Messages alone, `on-c-*` on Chat Completions alone, `both-*` on either in that order."""
     return start_shared({
-        "gateway": {"max_hold": "0s"},
+        "gateway": {"max_hold": "0s", "midstream": "error"},
         "providers": {
             "a": {"kind": "simulated", "wire": "anthropic", "base_url": first.url},
             "c": {"kind": "simulated", "wire": "openai-chat", "base_url": second.base_url},

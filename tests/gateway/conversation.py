@@ -29,9 +29,11 @@ from recloser.gateway.exchange import Exchange
 from recloser.gateway.guards import Guards
 from recloser.gateway.guards.guard import Guard
 from recloser.gateway.request import Request
+from recloser.gateway.resuming.resumption import Refusals
 from recloser.gateway.settings import GatewaySettings, ProviderSettings, RouteSettings
 from recloser.gateway.targets import Routes
-from recloser.gateway.wires import WIRES
+from recloser.gateway.traffic import Traffic
+from recloser.gateway.wires import ALL_WIRES
 from recloser.testing import ManualClock, RecordingSink
 
 SSE = {"content-type": "text/event-stream"}
@@ -62,8 +64,17 @@ class Conversation:
         wires: Mapping[str, str] | None = None,
         address: tuple[str, bool] = ("", False),
         guards: Mapping[str, Guard] | None = None,
+        refusals: Refusals | None = None,
+        kind: str = "compatible",
+        providers: Mapping[str, Mapping[str, Any]] | None = None,
+        traffic: Traffic | None = None,
+        unpaid: str = "",
+        credentials: Mapping[str, str] | None = None,
     ) -> None:
-        """`wires` are those of the providers that do not speak the client's; `address` names a model, and streams."""
+        """`wires` are those of the providers that do not speak the client's; `address` names a model, and streams.
+
+        `provider` are the settings of all of them, `providers` those of each by its name.
+        """
         self.clock = clock or ManualClock(start=1000.0)
         self.sink = RecordingSink()
         self.breakers = breakers or Breakers(circuit or CircuitSettings(jitter=0.0), clock=self.clock)
@@ -71,19 +82,29 @@ class Conversation:
         targets = tuple(targets)
         spoken = dict.fromkeys((t.split("/")[0] for t in targets), wire) | dict(wires or {})
         settings = {
-            name: ProviderSettings(kind="compatible", wire=of, base_url="http://127.0.0.1:1/v1", **(provider or {}))
+            name: ProviderSettings(
+                kind=kind,
+                wire=of,
+                base_url="http://127.0.0.1:1/v1",
+                **{**(provider or {}), **(providers or {}).get(name, {})},
+            )
             for name, of in spoken.items()
         }
         routes = Routes(settings, {"*": RouteSettings(targets=targets)}, {})
-        envelope = WIRES[wire].read(body, address[0], stream=address[1])
+        envelope = ALL_WIRES[wire].read(body, address[0], stream=address[1])
+        watching = Guards(guards or {}, self.clock.time)
         request = Request(
-            id="req_1", wire=WIRES[wire], envelope=envelope, body=body, targets=routes.targets(envelope.model) or ()
-        )
+            id="req_1", wire=ALL_WIRES[wire], envelope=envelope, body=body,
+            targets=routes.targets(envelope.model) or (), metered=watching.metering, unpaid=unpaid,
+            credentials=credentials or {},
+        )  # fmt: skip
         self.exchange = Exchange(
             request,
-            gateway or GatewaySettings(max_hold=0.0),
+            gateway or GatewaySettings(max_hold=0.0, midstream="error"),
             self.breakers,
-            guards=Guards(guards or {}, self.clock.time),
+            guards=watching,
+            refusals=Refusals() if refusals is None else refusals,
+            traffic=traffic,
             client=self.client,
             emit=self.sink,
             wall_clock=self.clock.time,

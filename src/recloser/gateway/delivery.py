@@ -6,14 +6,15 @@ client has come through the `Passage`.
 """
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from recloser.core.classify import INTERRUPTED, MALFORMED, classify_answer, classify_error_object
-from recloser.core.failure import Failure
-from recloser.gateway import sse
+from recloser.core.failure import Effect, Failure, Scope, Then
+from recloser.gateway import metering, sse
 from recloser.gateway.asks import Ask, Begin, Broke, Chunk, Finish, Forward, Head, Read, ReadAll, Reply, Send
 from recloser.gateway.request import Request
+from recloser.gateway.resuming.joined import OtherwiseError
 from recloser.gateway.targets import Target
 from recloser.gateway.translation import Passage
 from recloser.gateway.wires.wire import LARGEST_ERROR, UNREADABLE, Answer, Ending, Watch, decode_error
@@ -64,10 +65,13 @@ class Delivery:
         "_content_came",
         "_headers",
         "_line",
+        "_note",
         "_passage",
         "_request",
         "_target",
+        "_told",
         "_wall_clock",
+        "_watch",
         "_wire",
         "content_at",
         "verbatim",
@@ -82,8 +86,10 @@ class Delivery:
         *,
         headers: Callable[[Mapping[str, str]], Mapping[str, str]],
         content_came: Callable[[], None],
+        note: Callable[[bytes], None],
         wall_clock: Callable[[], float],
     ) -> None:
+        """`note` is told every piece of a stream that goes to the client."""
         self._request = request
         self._passage = passage
         self._wire = passage.wire
@@ -91,10 +97,18 @@ class Delivery:
         self._line = line
         self._headers = headers
         self._content_came = content_came
+        self._note = note
         self._wall_clock = wall_clock
         self.content_at: float | None = None
         """When content was sent to the client: from then on it cannot be given another answer."""
         self.verbatim: Verbatim | None = None
+        self._told = metering.Meter()
+        self._watch: Watch | None = None
+
+    @property
+    def meter(self) -> metering.Meter:
+        """What the target told so far that it used, and how much was said: also where the call failed."""
+        return self._told if self._watch is None else metering.of_stream(self._watch)
 
     def run(self) -> Conversation[Failure | None]:
         """The call from its first byte to its last."""
@@ -110,7 +124,9 @@ class Delivery:
         body = yield from self._line.ask(ReadAll(deadline, LARGEST_ANSWER))
         if isinstance(body, Broke):
             return _broken(body)
-        failure = self._fault_of(self._wire.judge(body.data))
+        judged = self._wire.judge(body.data)
+        self._told = metering.of_answer(judged, self._wire.name, body.data)
+        failure = self._fault_of(judged)
         if failure is not None:
             return failure
         try:
@@ -130,7 +146,7 @@ class Delivery:
             return head
         if head.status != 200 or not _is_stream(head):
             return (yield from self._error_answer(head, first_token_by))
-        watch = self._wire.watch()
+        watch = self._watch = self._wire.watch()
         prelude = yield from self._until_content(watch, first_token_by)
         if not isinstance(prelude, bytes):
             return prelude
@@ -182,6 +198,7 @@ class Delivery:
             if watch.events != events:
                 spoke_at, events = self._line.now, watch.events
             if data:
+                self._note(data)
                 yield from self._line.ask(Forward(data))
             if (fault := watch.fault()) is not None:
                 return self._named(fault)
@@ -203,6 +220,7 @@ class Delivery:
         if watch.finished or watch.terminated:
             data += passage.rest(terminated=watch.terminated)
         if data:
+            self._note(data)
             yield from self._line.ask(Forward(data))
         if watch.finished or watch.terminated:
             yield from self._line.ask(Finish())
@@ -215,14 +233,19 @@ class Delivery:
         """An answer that is none: read what it says and name it."""
         body = yield from self._line.ask(ReadAll(min(deadline, self._line.now + ERROR_TIMEOUT), LARGEST_ERROR))
         if isinstance(body, Broke):
-            return _broken(body)
+            # A status speaks for itself; but a client is told nothing of which half is missing.
+            named = _broken(body) if head.status == 200 else self._classified(head, b"")
+            return _broken(body) if named.then is Then.TELL_CALLER else named
         data = body.data
         if head.status == 200:
             fault = self._fault_of(self._wire.judge(data))
             return fault or MALFORMED.failure(status=200, message="a plain answer to a streaming request")
         if data and self._passage.verbatim:
             self.verbatim = Verbatim(head.status, head.headers, data)
-        decoded, text = decode_error(data)
+        return self._classified(head, data)
+
+    def _classified(self, head: Head, body: bytes) -> Failure:
+        decoded, text = decode_error(body)
         return classify_answer(
             head.status, head.headers, decoded, text, model=self._target.model, wall_now=self._wall_clock()
         )
@@ -234,7 +257,7 @@ class Delivery:
         if answer.broken:
             return MALFORMED.failure(status=200, message=answer.broken)
         silent_on_purpose = answer.ending is Ending.CUT_SHORT or self._request.envelope.after_tool_result
-        if not answer.content and not silent_on_purpose:
+        if not answer.content and not silent_on_purpose and not self._passage.may_be_silent:
             return MALFORMED.failure(status=200, message="an empty answer")
         return None
 
@@ -250,7 +273,9 @@ def _is_stream(head: Head) -> bool:
 
 
 def _unreadable(error: Exception) -> Failure:
-    """What was watched and found good, and still is not what its wire says."""
+    """What was watched and found good, and still is not what its wire says, or not what the client was told before."""
+    if isinstance(error, OtherwiseError):
+        return replace(MALFORMED.failure(status=200, message=str(error)), scope=Scope.NOBODY, effect=Effect.NOTHING)
     return MALFORMED.failure(status=200, message=f"not to be read: {error}", quoted=True)
 
 

@@ -5,11 +5,12 @@ learns the time from what it is sent, so that failover reads from top to bottom 
 the circuits that it asks have a clock of their own. `runtime/driver.py` performs what it asks.
 
 Before the first content (or the first keep-alive) nothing has been sent to the client, and every failure is invisible:
-the next target is asked. After it, a failure ends in the wire's own error event.
+the next target is asked. After it, another target finishes the answer (`resuming/`); where nobody can, the stream ends
+in the wire's own error event.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from recloser.breaker import Breakers
 from recloser.core.backoff import backoff
@@ -17,56 +18,36 @@ from recloser.core.classify import INVALID_REQUEST
 from recloser.core.errors import CircuitOpenError
 from recloser.core.failure import LIMITS, Effect, Failure, FailureKind, Then
 from recloser.core.route import Choice, choose
+from recloser.gateway.account import Account
 from recloser.gateway.asks import ClientSide, Finish, Forward, GatewayStops, Hold, Reply
 from recloser.gateway.delivery import Conversation, Delivery, Line, Verbatim
-from recloser.gateway.events import AttemptFailed, GuardTripped, RequestFinished
+from recloser.gateway.fitness import Fitness
 from recloser.gateway.guards import Guards
+from recloser.gateway.own_credentials import theirs
 from recloser.gateway.request import Request
+from recloser.gateway.resuming.rest import Rest
+from recloser.gateway.resuming.resumption import Refusals, Resumption
 from recloser.gateway.settings import GatewaySettings
 from recloser.gateway.targets import PathPermit, Target
 from recloser.gateway.telling import (
-    MOST_DROPPED,
     Failed,
     broken_off,
     come_again,
-    dropped_names,
     in_a_header,
     nobody_left,
     passed_on,
     when_to_come_back,
 )
-from recloser.gateway.translation import Passage, Translation
+from recloser.gateway.traffic import BUSY, Place, Traffic
+from recloser.gateway.translation import Passage, Translation, UnaskedUsage
+from recloser.gateway.unasked_usage import complains_of_it
+from recloser.gateway.wires.foreign_thoughts import complains_of_thoughts
 from recloser.gateway.wires.wire import BadRequestError, Refusal
 from recloser.ports import Emit
 
 SHORTEST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 """The pauses between rounds over all targets within one request, which double from the shortest to the longest."""
-
-
-@dataclass(slots=True)
-class _Account:
-    """What there is to tell about an exchange."""
-
-    started: float
-    attempts: int = 0
-    held: float = 0.0
-    content_at: float | None = None
-    target: Target | None = None
-    status: int | None = None
-    outcome: str = "refused"
-    guards: tuple[str, ...] = ()
-    """Those that saw something in the request."""
-    passage: Passage | None = None
-    """The way to the last target that was asked."""
-    failed: list[Failed] = field(default_factory=list)
-    told: int = 0
-    """How many events."""
-
-    def next(self) -> int:
-        """The number of the next event."""
-        self.told += 1
-        return self.told
 
 
 class Exchange:
@@ -79,6 +60,8 @@ class Exchange:
         breakers: Breakers,
         *,
         guards: Guards,
+        refusals: Refusals,
+        traffic: Traffic | None = None,
         client: ClientSide,
         emit: Emit,
         wall_clock: Callable[[], float],
@@ -88,13 +71,19 @@ class Exchange:
         self._settings = settings
         self._breakers = breakers
         self._guards = guards
+        self._refusals = refusals
         self._client = client
-        self._emit = emit
         self._wall_clock = wall_clock
         self._line = Line(now)
-        self._account = _Account(started=now)
+        self._account = Account(request, emit, started=now)
+        self._traffic = traffic or Traffic()
+        self._place = Place(self._traffic)
+        self._fitness = Fitness(request)
         self._tried: set[Target] = set()
         self._answers: dict[Target, Verbatim] = {}
+        self._translation = Translation(request, wall_clock)
+        self._rest: Resumption | None = None
+        """What was sent of a stream, where another target may finish it."""
         self._wrong_fields: dict[Target, str | None] = {}
         """Of a request that could not be said on a target's wire."""
 
@@ -114,37 +103,37 @@ class Exchange:
             account.outcome = "internal_error"
             raise
         finally:
-            self._report()
+            self._place.leave()
+            account.finish(self._line.now, begun=self._client.begun)
 
     def _guarded(self) -> Conversation[bool]:
         """Have the guards look. False if one of them refused, which the client has been told."""
-        self._request, seen = self._guards.look(self._request)
-        self._account.guards = tuple(guard for guard, _ in seen)
-        for guard, verdict in seen:
-            self._emit(GuardTripped(
-                subject=f"request/{self._request.id}", seq=self._account.next(), guard=guard, action=verdict.action,
-                message=verdict.why, client=self._request.client, agent=self._request.agent,
-            ))  # fmt: skip
-        refusal = seen[-1].verdict.refusal if seen else None
-        if refusal is None:
+        request, seen = self._guards.look(self._request)
+        self._take_up(request)
+        for one in seen:
+            self._account.note_guard(one)
+        last = seen[-1].verdict if seen else None
+        if last is None or last.refusal is None:
             return True
-        self._account.outcome = refusal.kind
-        yield from self._tell(refusal)
+        self._account.outcome = last.refusal.kind
+        yield from self._tell(last.refusal, retry_after=last.retry_after, headers=last.headers)
         return False
 
     def _serve(self) -> Conversation[None]:
         """Ask target after target until one answers; wait for one where that is allowed; else give up."""
-        translation = Translation(self._request, self._wall_clock)
         while True:
             choice = self._choose()
             if choice.target is None:
+                if self._unfinished is not None and (again := self._unfinished.last_resorts()):
+                    self._tried -= again
+                    continue
                 if not (yield from self._hold(choice)):
                     yield from self._give_up(choice)
                     return
                 continue
             self._tried.add(choice.target)
             try:
-                passage = translation.to(choice.target)
+                passage = (self._unfinished or self._translation).to(choice.target)
             except BadRequestError as error:
                 self._pass_over(choice.target, error)
                 continue
@@ -155,26 +144,38 @@ class Exchange:
             if (yield from self._attempt(choice.target, passage, permit)):
                 return
 
+    def _take_up(self, request: Request) -> None:
+        """This is what is to be said to the targets from now on."""
+        self._request = self._account.request = request
+        self._fitness = Fitness(request)
+        self._translation = Translation(request, self._wall_clock)
+        if request.envelope.stream and self._settings.midstream == "resume":
+            self._rest = Resumption(request, self._refusals, self._wall_clock)
+
     def _choose(self) -> Choice[Target]:
         def unfit(target: Target) -> str | None:
-            return "not to be asked again" if target in self._tried else None
+            return "not to be asked again" if target in self._tried else self._place.busy(target)
 
-        return choose(self._request.targets, lambda t: t.path, self._breakers.denial, unfit)
+        barred = self._fitness.barred
+        return choose(self._request.targets, lambda t: t.path, self._breakers.denial, unfit, barred)
 
     def _hold(self, choice: Choice[Target]) -> Conversation[bool]:
-        """Wait for the first target that reopens. False if that is too far away, or this attempt has waited enough."""
+        """Wait for the first target that reopens, or has a place for us. False if that takes too long."""
         now, started = self._line.now, self._account.started
+        latest, attempt_ends = started + self._settings.max_hold, started + self._settings.hold_attempt
         # A limit whose time is over already is none that the circuit could tell of.
         earliest = choice.earliest if choice.earliest is not None or not self._was_limited() else 0.0
-        if earliest is None or now + earliest > started + self._settings.max_hold:
-            return False
-        attempt_ends = started + self._settings.hold_attempt
-        if now >= attempt_ends:
+        in_time = earliest is not None and now + earliest <= latest
+        in_line = now < latest and self._place.line_up(p.target for p in choice.passed if p.why == BUSY)
+        if now >= attempt_ends or not (in_time or in_line):
             return False
         # A server that says "at once" again and again must not be asked without pause.
         pause = backoff(SHORTEST_PAUSE, 2.0, LONGEST_PAUSE, max(0, self._account.attempts - 1))
-        yield from self._line.ask(Hold(min(now + max(earliest, pause), attempt_ends)))
+        until = now + max(earliest, pause) if in_time and earliest is not None else latest
+        yield from self._line.ask(Hold(min(until, attempt_ends), self._place if in_line else None))
         self._account.held += self._line.now - now
+        if self._place.granted is not None:
+            return True
         # What time cures may be asked again; what is too small for this request stays so.
         self._tried = {f.target for f in self._account.failed if f.failure.then is Then.LARGER_TARGET}
         return True
@@ -189,7 +190,8 @@ class Exchange:
         failure = replace(failure, then=Then.LARGER_TARGET)
         self._account.failed.append(Failed(target, failure))
         self._wrong_fields[target] = error.field
-        self._note_failure(target, failure.fit_to_note(), self._line.now)
+        self._account.passed_over += 1
+        self._account.note_failure(target, failure.fit_to_note(), 0.0)
 
     def _attempt(self, target: Target, passage: Passage, permit: PathPermit) -> Conversation[bool]:
         """Ask one target. True if the client has its answer, or its error."""
@@ -203,46 +205,98 @@ class Exchange:
             passage,
             target,
             self._line,
-            headers=lambda upstream: passed_on(passage.headers(upstream)) | self._headers_of(passage, target),
+            headers=lambda upstream: passed_on(passage.headers(upstream)) | account.headers_of_answer(target),
             content_came=permit.content_came,
+            note=_nothing if self._rest is None else self._rest.note,
             wall_clock=self._wall_clock,
         )
         try:
-            failure = yield from delivery.run()
+            with self._place.call(target):
+                failure = yield from delivery.run()
         except BaseException:
             permit.cancel()  # the client left, or we stop: that is no verdict on the target
             raise
+        finally:
+            if (used := delivery.meter.used(target, self._request)) is not None:
+                account.used.append(used)
         if delivery.content_at is not None:
-            account.content_at = delivery.content_at
+            account.content_at = account.content_at or delivery.content_at
             account.status = 200
+            if self._unfinished is not None and isinstance(passage, Rest):
+                account.note_resumed(self._unfinished.first, self._unfinished.said, target, passage)
         if failure is None:
             first_token = delivery.content_at if self._request.envelope.stream else None
             permit.succeed(first_token=0.0 if first_token is None else first_token - started)
+            if first_token is not None:
+                self._traffic.first_token(target, first_token - started, self._line.now)
             account.outcome = "ok"
             return True
-        failure = target.endpoint.without_secrets(failure)
+        failure = theirs(target.endpoint.without_secrets(failure), target, self._request)
         noted = failure.fit_to_note()
         permit.fail(noted)
         account.failed.append(Failed(target, failure))
-        self._note_failure(target, noted, started)
+        account.note_failure(target, noted, self._line.now - started)
         if delivery.verbatim is not None:
             self._answers[target] = delivery.verbatim
         if delivery.content_at is not None:
-            yield from self._tell(broken_off(target, failure))
-            return True
-        if failure.then is Then.TELL_CALLER:
+            return (yield from self._break_off(Failed(target, failure)))
+        if failure.then is Then.TELL_CALLER and not self._may_be_said_otherwise(target, failure):
             yield from self._pass_on(target, failure)
             return True
+        return False
+
+    def _may_be_said_otherwise(self, target: Target, failure: Failure) -> bool:
+        """Whether what a target refuses is not what the client wants: it is asked again without that, or another is."""
+        if self._unfinished is not None:
+            if self._unfinished.refused(target, failure.message):
+                self._tried.discard(target)
+            return True
+        without = self._request.without_thoughts() if complains_of_thoughts(failure.message) else None
+        answer = self._answers.get(target)
+        if isinstance(self._account.passage, UnaskedUsage) and answer is not None and complains_of_it(answer.body):
+            without = replace(self._request, metered=False)
+        if without is None:
+            return False
+        self._take_up(without)
+        self._tried.discard(target)
+        return True
+
+    # A stream that breaks off after content --------------------------------------------------------------------------
+
+    @property
+    def _unfinished(self) -> Resumption | None:
+        """The answer that broke off and is to be finished, if there is one."""
+        return self._rest if self._rest is not None and self._rest.under_way else None
+
+    def _break_off(self, broken: Failed) -> Conversation[bool]:
+        """The client has a part of an answer. True if that is all it gets; False if another target may finish it."""
+        rest = self._rest
+        self._account.breaks += 1
+        if rest is None or not rest.broke(broken):
+            yield from self._tell(broken_off(*(broken if rest is None else rest.first)))
+            return True
+        if closing := rest.closing():
+            yield from self._line.ask(Forward(closing))
+            yield from self._line.ask(Finish())
+            self._account.outcome = "ok"
+            return True
+        self._tried = set(rest.broken)
         return False
 
     # What the client is told when it gets no answer ------------------------------------------------------------------
 
     def _give_up(self, choice: Choice[Target]) -> Conversation[None]:
         """No target is left, and none may be waited for."""
+        if self._unfinished is not None:
+            yield from self._tell(broken_off(*self._unfinished.first))
+            return
         failed = self._account.failed
         told = failed[-1] if failed and all(self._may_be_told(f.failure) for f in failed) else None
         if told is not None:
             yield from self._pass_on(told.target, told.failure)
+            return
+        if not failed and (refusal := self._fitness.refusal()) is not None:
+            yield from self._tell(refusal)
             return
         waited_enough = self._line.now - self._account.started >= self._settings.hold_attempt
         yield from self._tell(
@@ -267,7 +321,7 @@ class Exchange:
             yield from self._tell(refusal, target=target)
             return
         self._account.status = answer.status
-        headers = passed_on(answer.headers) | self._own_headers(target)
+        headers = passed_on(answer.headers) | self._account.headers(target)
         yield from self._line.ask(Reply(answer.status, headers, answer.body))
 
     def _tell(
@@ -277,6 +331,7 @@ class Exchange:
         retry_after: float | None = None,
         circuit: str | None = None,
         target: Target | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Conversation[None]:
         """An error in the wire's own shape: as an answer, or as an event once the stream has begun."""
         wire, request_id = self._request.wire, self._request.id
@@ -284,7 +339,7 @@ class Exchange:
             yield from self._line.ask(Forward(wire.stream_error(refusal, request_id)))
             yield from self._line.ask(Finish())
             return
-        headers = {"content-type": "application/json", **self._own_headers(target)}
+        headers = {"content-type": "application/json", **(headers or {}), **self._account.headers(target)}
         if retry_after is not None:
             headers |= when_to_come_back(retry_after, self._settings.retry_after_max, self._wall_clock())
         if circuit is not None:
@@ -292,43 +347,6 @@ class Exchange:
         self._account.status = refusal.status
         yield from self._line.ask(Reply(refusal.status, headers, wire.error(refusal, request_id)))
 
-    def _own_headers(self, target: Target | None) -> dict[str, str]:
-        own = {"x-recloser-request-id": self._request.id, "x-recloser-attempts": str(self._account.attempts)}
-        if self._account.guards:
-            own["x-recloser-guard"] = ", ".join(self._account.guards)
-        if target is not None:
-            own["x-recloser-target"] = in_a_header(target.label)
-        return own
 
-    def _headers_of(self, passage: Passage, target: Target) -> dict[str, str]:
-        """Our own headers of an answer. A translated one has its media type from us, if it is no stream."""
-        own = self._own_headers(target)
-        if passage.dropped:
-            own["x-recloser-dropped"] = dropped_names(passage.dropped)
-        if not passage.verbatim and not self._request.envelope.stream:
-            own["content-type"] = "application/json"
-        return own
-
-    # Keeping track ---------------------------------------------------------------------------------------------------
-
-    def _note_failure(self, target: Target, failure: Failure, started: float) -> None:
-        account = self._account
-        account.outcome = failure.kind
-        self._emit(AttemptFailed(
-            subject=f"request/{self._request.id}", seq=account.next(), target=target.label, failure=failure.kind,
-            status=failure.status, circuit=target.path.charged(failure.scope), message=failure.message,
-            retry_after=failure.retry_after, duration=self._line.now - started,
-        ))  # fmt: skip
-
-    def _report(self) -> None:
-        account, request, passage = self._account, self._request, self._account.passage
-        status = 200 if account.status is None and self._client.begun else account.status
-        self._emit(RequestFinished(
-            subject=f"request/{request.id}", seq=account.next(), wire=request.wire.name,
-            model=request.envelope.model, stream=request.envelope.stream,
-            target=account.target.label if account.target else None, status=status, outcome=account.outcome,
-            attempts=account.attempts, held=account.held,
-            first_token=None if account.content_at is None else account.content_at - account.started,
-            duration=self._line.now - account.started, target_wire=passage.wire.name if passage else None,
-            dropped=passage.dropped[:MOST_DROPPED] if passage else (),
-        ))  # fmt: skip
+def _nothing(_: bytes) -> None:
+    """Where nobody keeps what was sent."""

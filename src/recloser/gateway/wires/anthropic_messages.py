@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 
 from recloser.gateway import sse
+from recloser.gateway.canonical import Usage
+from recloser.gateway.wires.anthropic_codec.answers import read_usage
 from recloser.gateway.wires.wire import (
     UNREADABLE,
     Answer,
@@ -21,6 +23,7 @@ from recloser.gateway.wires.wire import (
 _ERROR_TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
+    402: "billing_error",
     403: "permission_error",
     404: "not_found_error",
     408: "timeout_error",
@@ -55,17 +58,25 @@ class _PlainAnswer(msgspec.Struct):
     content: list[_Block] | None = None
     stop_reason: str | None = None
     error: Any = None
+    usage: Any = None
 
 
 class _Delta(msgspec.Struct):
     type: str = ""
     text: Any = None
     thinking: Any = None
+    partial_json: Any = None
     stop_reason: Any = None
+
+
+class _Begun(msgspec.Struct):
+    usage: Any = None
 
 
 class _StreamEvent(msgspec.Struct):
     type: str
+    message: _Begun | None = None
+    usage: Any = None
     content_block: _Block | None = None
     delta: _Delta | None = None
     error: Any = None
@@ -85,6 +96,7 @@ class AnthropicMessages:
     upstream_path = "/v1/messages"
     models_path = "/v1/models"
     keepalive = sse.event(b'{"type": "ping"}', b"ping")
+    comments = True
     model_in_body = True
     terminator = sse.event(b'{"type":"message_stop"}', b"message_stop")
 
@@ -118,7 +130,8 @@ class AnthropicMessages:
                 return Answer(error=error_object(body))
             if answer.content is None:
                 return Answer(broken="not an answer: no content")
-            return Answer(any(map(_says_something, answer.content)), _ending(answer.stop_reason))
+            content = any(map(_says_something, answer.content))
+            return Answer(content, _ending(answer.stop_reason), usage=_usage(answer.usage))
         except UNREADABLE as error:
             return Answer(broken=f"not an answer: {error}")
 
@@ -127,10 +140,11 @@ class AnthropicMessages:
         return AnthropicWatch()
 
     def error(self, refusal: Refusal, request_id: str) -> bytes:
-        """The body of an error answer."""
+        """The body of an error answer. A name of our own stands in the message: the types of this wire are fixed."""
+        message = refusal.message if refusal.own_name is None else f"{refusal.message} ({refusal.own_name})"
         kind = _ERROR_TYPES.get(refusal.status, "api_error" if refusal.status >= 500 else "invalid_request_error")
         return msgspec.json.encode(
-            {"type": "error", "error": {"type": kind, "message": refusal.message}, "request_id": request_id}
+            {"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id}
         )
 
     def stream_error(self, refusal: Refusal, request_id: str) -> bytes:
@@ -141,13 +155,24 @@ class AnthropicMessages:
 class AnthropicWatch(EventWatch):
     """Watches `message_start … message_stop`."""
 
-    __slots__ = ()
+    __slots__ = ("_usage",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._usage: dict[str, Any] = {}
+        """As told at the beginning, and in part again at the end."""
+
+    def usage(self) -> Usage:
+        """What the target told so far that it used."""
+        return read_usage(self._usage)
 
     def _note(self, name: bytes, data: bytes) -> None:  # noqa: ARG002 - the data names itself
         seen = _decode_event(data)
         match seen.type:
             case "content_block_delta":
                 delta = seen.delta
+                if delta is not None:
+                    self.say(delta.text or delta.thinking or delta.partial_json)
                 if not self.content and delta is not None:
                     self.content = bool(
                         delta.text if delta.type == "text_delta"
@@ -156,13 +181,25 @@ class AnthropicWatch(EventWatch):
                     )  # fmt: skip
             case "content_block_start" if seen.content_block is not None:
                 self.content = self.content or _says_something(seen.content_block)
-            case "message_delta" if seen.delta is not None and seen.delta.stop_reason is not None:
-                self.finished = True
-                self.ending = _ending(seen.delta.stop_reason)
+            case "message_start" if seen.message is not None:
+                self._note_usage(seen.message.usage)
+            case "message_delta":
+                self._note_usage(seen.usage)
+                if seen.delta is not None and seen.delta.stop_reason is not None:
+                    self.finished = True
+                    self.ending = _ending(seen.delta.stop_reason)
             case "message_stop":
                 self.terminated = True
             case "error":
                 self.error = error_object(data)
+
+    def _note_usage(self, told: Any) -> None:
+        if isinstance(told, dict):
+            self._usage.update({name: value for name, value in told.items() if value is not None})
+
+
+def _usage(told: Any) -> Usage:
+    return read_usage(told) if isinstance(told, dict) else Usage()
 
 
 def _says_something(block: _Block) -> bool:

@@ -29,6 +29,13 @@ class StreamWriter(Protocol):
         """An event as this wire's server-sent events, the stream's own terminator included; may be empty."""
         ...
 
+    def go_on(self, sent: bytes) -> None:
+        """Go on with a stream that somebody else began: `sent` is what the client was told, and says by which names.
+
+        The events of it have been written before, into nowhere. ValueError if this stream cannot be gone on with.
+        """
+        ...
+
 
 class Codec(Protocol):
     """One wire, read and written, as a client and as a provider speak it."""

@@ -1,12 +1,15 @@
 """Gemini: `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`."""
 
 import re
+from collections import ChainMap
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote
 
 import msgspec
 
 from recloser.gateway import sse
+from recloser.gateway.canonical import Usage
+from recloser.gateway.wires.gemini_codec.answers import read_usage
 from recloser.gateway.wires.wire import (
     UNREADABLE,
     Answer,
@@ -39,7 +42,10 @@ _CUT_SHORT = frozenset(
         "IMAGE_SAFETY", "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",
     }
 )  # fmt: skip
-_ADDRESS = re.compile(r"/v1(?:beta\d*|alpha)?/(?:models/)?(?!models/)(.+):(generateContent|streamGenerateContent)")
+_RPC = "type.googleapis.com/google.rpc"
+_ADDRESS = re.compile(
+    r"/v1(?:beta\d*|alpha)?/(?:models/)?(?!models/)(.+):(generateContent|streamGenerateContent|countTokens)"
+)
 
 
 class Address(NamedTuple):
@@ -49,6 +55,8 @@ class Address(NamedTuple):
     streamed: bool
     """Whether it asks for the answer in pieces: as events, or as the elements of a JSON array."""
     events: bool
+    counted: bool = False
+    """Whether it asks only how many tokens the request has."""
 
     @property
     def stream(self) -> bool:
@@ -62,7 +70,7 @@ def address(path: str, query: str = "") -> Address | None:
     if found is None:
         return None
     wanted = parse_qs(query).get("alt", [""])[-1]
-    return Address(found[1], found[2] == "streamGenerateContent", wanted == "sse")
+    return Address(found[1], found[2] == "streamGenerateContent", wanted == "sse", found[2] == "countTokens")
 
 
 def upstream_address(model: str, *, stream: bool) -> str:
@@ -154,6 +162,7 @@ class Gemini:
     models_path = "/v1beta/models?pageSize=1000"
     keepalive = sse.event(b'{"candidates":[{"content":{"parts":[{"text":""}],"role":"model"},"index":0}]}')
     """Comments break the clients of this wire."""
+    comments = False
     model_in_body = False
     terminator = b""
     """None: a stream ends with the chunk that says why."""
@@ -187,7 +196,9 @@ class Gemini:
                 return Answer(broken="not an answer: no candidates")
             cut_short = blocked or any(_is_cut_short(candidate) for candidate in candidates)
             content = any(candidate.anything() for candidate in candidates)
-            return Answer(content, Ending.CUT_SHORT if cut_short else Ending.ORDINARY)
+            told = [chunk.usage_metadata for chunk in chunks if isinstance(chunk.usage_metadata, dict)]
+            usage = read_usage(dict(ChainMap(*reversed(told))))
+            return Answer(content, Ending.CUT_SHORT if cut_short else Ending.ORDINARY, usage=usage)
         except UNREADABLE as error:
             return Answer(broken=f"not an answer: {error}")
 
@@ -203,11 +214,14 @@ class Gemini:
             "message": refusal.message,
             "status": _STATUSES.get(refusal.status, fallback),
         }
+        details: list[dict[str, Any]] = []
+        if refusal.own_name is not None:
+            details.append({"@type": f"{_RPC}.ErrorInfo", "reason": refusal.own_name.upper(), "domain": "recloser"})
         if refusal.field is not None:
             violation = {"field": refusal.field, "description": refusal.message}
-            error["details"] = [
-                {"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]}
-            ]  # fmt: skip
+            details.append({"@type": f"{_RPC}.BadRequest", "fieldViolations": [violation]})
+        if details:
+            error["details"] = details
         return msgspec.json.encode({"error": error})
 
     def stream_error(self, refusal: Refusal, request_id: str) -> bytes:
@@ -218,12 +232,18 @@ class Gemini:
 class GeminiWatch(EventWatch):
     """Watches chunks up to the one that says why the answer ended. There is no event after it to wait for."""
 
-    __slots__ = ("_unfinished",)
+    __slots__ = ("_unfinished", "_usage")
 
     def __init__(self) -> None:
         super().__init__()
         self._unfinished: set[int | None] = set()
         """The candidates that have begun and have not said how they end; there may be several."""
+        self._usage: dict[str, Any] = {}
+        """Each chunk tells some of it, the later one what there is by then."""
+
+    def usage(self) -> Usage:
+        """What the target told so far that it used."""
+        return read_usage(self._usage)
 
     def _passed(self, whole: bytes) -> bytes:
         """As for all wires; but in the middle of a stream this provider reports an error as bare JSON, no event."""
@@ -245,7 +265,10 @@ class GeminiWatch(EventWatch):
             return
         if chunk.blocked():
             self.finished, self.ending = True, Ending.CUT_SHORT
+        if isinstance(chunk.usage_metadata, dict):
+            self._usage.update(chunk.usage_metadata)
         for candidate in chunk.candidates or ():
+            self._note_said(candidate)
             self.content = self.content or candidate.anything()
             if candidate.finish_reason is None:
                 self._unfinished.add(candidate.index)
@@ -255,6 +278,12 @@ class GeminiWatch(EventWatch):
             self.finished = not self._unfinished
             if _is_cut_short(candidate):
                 self.ending = Ending.CUT_SHORT
+
+    def _note_said(self, candidate: _Candidate) -> None:
+        for part in (candidate.content and candidate.content.parts) or ():
+            self.say(part.text)
+            if isinstance(part.function_call, dict):  # comes whole, and seldom
+                self.say(msgspec.json.encode(part.function_call).decode())
 
 
 def _is_cut_short(candidate: _Candidate) -> bool:

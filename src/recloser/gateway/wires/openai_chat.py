@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 
 from recloser.gateway import sse
+from recloser.gateway.canonical import Usage
+from recloser.gateway.wires.openai_chat_codec.answers import read_usage
 from recloser.gateway.wires.wire import (
     UNREADABLE,
     Answer,
@@ -38,6 +40,7 @@ class _Request(msgspec.Struct):
     model: str
     messages: list[msgspec.Raw]
     stream: bool | None = None
+    stream_options: Any = None
 
 
 class _Said(msgspec.Struct):
@@ -76,6 +79,7 @@ class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     error: Any = None
     object: Any = None
+    usage: Any = None
 
 
 _decode_request = msgspec.json.Decoder(_Request).decode
@@ -91,6 +95,7 @@ class OpenAIChat:
     upstream_path = "/chat/completions"
     models_path = "/models"
     keepalive = b": keep-alive\n\n"
+    comments = True
     model_in_body = True
     terminator = sse.event(b"[DONE]")
 
@@ -108,7 +113,9 @@ class OpenAIChat:
         """What routing needs of a request."""
         request = read_request(_decode_request, body)
         last = read_request(_decode_message, request.messages[-1]) if request.messages else _Message()
-        return Envelope(request.model, bool(request.stream), last.role in ("tool", "function"))
+        options = request.stream_options
+        usage_asked = not request.stream or (isinstance(options, dict) and options.get("include_usage") is True)
+        return Envelope(request.model, bool(request.stream), last.role in ("tool", "function"), usage_asked)
 
     def hold(self, request_id: str, model: str, created: int) -> Hold:  # noqa: ARG002 - nobody is named
         """What keeps a stream alive while nobody answers."""
@@ -123,7 +130,7 @@ class OpenAIChat:
             if answer.choices is None:
                 return Answer(broken="not an answer: no choices")
             content = any(choice.message is not None and choice.message.anything() for choice in answer.choices)
-            return Answer(content, _ending(answer.choices))
+            return Answer(content, _ending(answer.choices), usage=read_usage(answer.usage))
         except UNREADABLE as error:
             return Answer(broken=f"not an answer: {error}")
 
@@ -136,6 +143,7 @@ class OpenAIChat:
         kind, code = _CODES.get(refusal.status, ("invalid_request_error", refusal.kind))
         if refusal.status >= 500:
             kind, code = "server_error", refusal.kind
+        code = refusal.own_name or code
         return msgspec.json.encode(
             {"error": {"message": refusal.message, "type": kind, "code": code, "param": refusal.field}}
         )
@@ -148,12 +156,17 @@ class OpenAIChat:
 class ChatWatch(EventWatch):
     """Watches chunks up to `[DONE]`."""
 
-    __slots__ = ("_unfinished",)
+    __slots__ = ("_unfinished", "_usage")
 
     def __init__(self) -> None:
         super().__init__()
         self._unfinished: set[int | None] = set()
         """The choices that have begun and have not said how they end; there are several with `n`."""
+        self._usage: Any = None
+
+    def usage(self) -> Usage:
+        """What the target told so far that it used."""
+        return read_usage(self._usage)
 
     def _note(self, name: bytes, data: bytes) -> None:
         if data == b"[DONE]":
@@ -163,9 +176,13 @@ class ChatWatch(EventWatch):
         if name == b"error" or _is_error(chunk):
             self.error = error_object(data)
             return
+        if chunk.usage is not None:
+            self._usage = chunk.usage
         for choice in chunk.choices or ():
-            if choice.delta is not None and not self.content:
-                self.content = choice.delta.anything()
+            if choice.delta is not None:
+                self._note_said(choice.delta)
+                if not self.content:
+                    self.content = choice.delta.anything()
             if choice.finish_reason is None:
                 self._unfinished.add(choice.index)
                 self.finished = False
@@ -173,6 +190,15 @@ class ChatWatch(EventWatch):
                 self._unfinished.discard(choice.index)
                 self.finished = not self._unfinished
                 self.ending = _ending(chunk.choices or [])
+
+    def _note_said(self, delta: _Said) -> None:
+        self.say(delta.content or delta.reasoning_content or delta.reasoning or delta.refusal)
+        if isinstance(delta.tool_calls, list):
+            for call in delta.tool_calls:
+                function = call.get("function") if isinstance(call, dict) else None
+                if isinstance(function, dict):
+                    self.say(function.get("name"))
+                    self.say(function.get("arguments"))
 
 
 def _is_error(chunk: _Chunk) -> bool:

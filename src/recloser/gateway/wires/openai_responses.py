@@ -5,6 +5,8 @@ from typing import Any
 import msgspec
 
 from recloser.gateway import sse
+from recloser.gateway.canonical import Usage
+from recloser.gateway.wires.openai_responses_codec.answers import read_usage
 from recloser.gateway.wires.openai_responses_codec.hold import Hold as ResponseHold
 from recloser.gateway.wires.wire import (
     UNREADABLE,
@@ -66,6 +68,13 @@ class _Response(msgspec.Struct):
     output: list[_Item] | None = None
     status: Any = None
     error: Any = None
+    usage: Any = None
+
+
+class _Ended(msgspec.Struct):
+    """The end of a stream, of which the output is not read again."""
+
+    usage: Any = None
 
 
 class _StreamEvent(msgspec.Struct):
@@ -81,6 +90,7 @@ class _StreamEvent(msgspec.Struct):
 _decode_request = msgspec.json.Decoder(_Request).decode
 _decode_last = msgspec.json.Decoder(_Last).decode
 _decode_response = msgspec.json.Decoder(_Response).decode
+_decode_ended = msgspec.json.Decoder(_Ended).decode
 _decode_event = msgspec.json.Decoder(_StreamEvent).decode
 
 
@@ -93,6 +103,7 @@ class OpenAIResponses:
     models_path = "/models"
     keepalive = b": keep-alive\n\n"
     """For nobody in particular; `hold` has what clients count as a sign of life."""
+    comments = True
     model_in_body = True
     terminator = b""
     """None: a stream that did not say how it ends is not finished."""
@@ -130,7 +141,7 @@ class OpenAIResponses:
             if answer.output is None:
                 return Answer(broken="not an answer: no output")
             ending = Ending.CUT_SHORT if answer.status in _UNDER_WAY else Ending.ORDINARY
-            return Answer(any(item.anything() for item in answer.output), ending)
+            return Answer(any(item.anything() for item in answer.output), ending, usage=_usage(answer.usage))
         except UNREADABLE as error:
             return Answer(broken=f"not an answer: {error}")
 
@@ -155,17 +166,28 @@ class OpenAIResponses:
 class ResponsesWatch(EventWatch):
     """Watches `response.created … response.completed`."""
 
-    __slots__ = ()
+    __slots__ = ("_usage",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._usage = Usage()
+
+    def usage(self) -> Usage:
+        """What the target told that it used: it does at the end."""
+        return self._usage
 
     def _note(self, name: bytes, data: bytes) -> None:
         if data == b"[DONE]":
             return
         seen = _decode_event(data)
+        if seen.delta is not None:
+            self.say(seen.delta)
         match seen.type:
             case "response.completed" | "response.incomplete":
                 self._end(seen)
             case "response.failed" | "response.cancelled":
                 response = _decode_response(seen.response)
+                self._usage = _usage(response.usage)
                 self.error = {"error": response.error or _NO_REASON}
             case "error":
                 self.error = error_object(data)
@@ -180,11 +202,16 @@ class ResponsesWatch(EventWatch):
 
     def _end(self, seen: _StreamEvent) -> None:
         self.finished = self.terminated = True
+        self._usage = _usage(_decode_ended(seen.response).usage)
         if seen.type == "response.incomplete":
             self.ending = Ending.CUT_SHORT
         if not self.content:
             output = _decode_response(seen.response).output
             self.content = any(item.anything() for item in output or ())
+
+
+def _usage(told: Any) -> Usage:
+    return read_usage(told) if isinstance(told, dict) else Usage()
 
 
 _NO_REASON = {"message": "the response failed without a reason"}
@@ -202,4 +229,5 @@ def _error(refusal: Refusal) -> dict[str, Any]:
     kind, code = _CODES.get(refusal.status, ("invalid_request_error", refusal.kind))
     if refusal.status >= 500:
         kind, code = "server_error", refusal.kind
+    code = refusal.own_name or code
     return {"message": refusal.message, "type": kind, "code": code, "param": refusal.field}

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from recloser.core.failure import FailureKind
 from recloser.gateway import sse
+from recloser.gateway.canonical import Usage
+from recloser.gateway.estimate import CHARACTERS_PER_TOKEN
 
 
 class BadRequestError(ValueError):
@@ -25,6 +28,8 @@ class Envelope(NamedTuple):
     stream: bool
     after_tool_result: bool
     """Whether the conversation's last word is a tool's result: a model may end its turn in silence after it."""
+    usage_asked: bool = True
+    """Whether the answer's usage is told, as it always is on most wires."""
 
 
 class Ending(Enum):
@@ -45,6 +50,8 @@ class Answer(NamedTuple):
     """The decoded error object, if the answer is one."""
     broken: str = ""
     """Why it is no answer of this wire at all."""
+    usage: Usage = Usage()
+    """What the target tells that it used."""
 
 
 class Refusal(NamedTuple):
@@ -55,6 +62,14 @@ class Refusal(NamedTuple):
     """A failure kind, or what was wrong with the request."""
     message: str
     field: str | None = None
+
+    @property
+    def own_name(self) -> str | None:
+        """What a gateway refuses for reasons of its own: a name that says more than the status does; else None."""
+        return self.kind if self.status in (400, 402) and self.kind not in _GENERAL else None
+
+
+_GENERAL = frozenset(kind.value for kind in FailureKind)
 
 
 class Watch(Protocol):
@@ -69,6 +84,12 @@ class Watch(Protocol):
     ending: Ending
     events: int
     """How many events came that were not keep-alives."""
+    said: float
+    """How much was said, thought and called with so far: in ASCII characters, others being worth a token each."""
+
+    def usage(self) -> Usage:
+        """What the target told so far that it used."""
+        ...
 
     def fault(self) -> Answer | None:
         """The error object, or what was no event of this wire, if either came. Nothing after it is let through."""
@@ -123,6 +144,8 @@ class Wire(Protocol):
     models_path: str
     model_in_body: bool
     """Whether a request names its model; else its address does."""
+    comments: bool
+    """Whether clients pass over a comment in a stream."""
     keepalive: bytes
     terminator: bytes
     """The stream's own last event, for a stream that finished without it."""
@@ -166,15 +189,28 @@ UNREADABLE = (msgspec.MsgspecError, RecursionError, TypeError, ValueError)
 class EventWatch(ABC):
     """The part of a watch that all wires share: splitting, and stopping at an error or at the end."""
 
-    __slots__ = ("_splitter", "broken", "content", "ending", "error", "events", "finished", "terminated")
+    __slots__ = ("_splitter", "broken", "content", "ending", "error", "events", "finished", "said", "terminated")
 
     def __init__(self) -> None:
         self._splitter = sse.Splitter()
         self.content = self.finished = self.terminated = False
         self.events = 0
+        self.said: float = 0
         self.ending = Ending.ORDINARY
         self.error: Any = None
         self.broken: str = ""
+
+    def usage(self) -> Usage:
+        """What the target told so far that it used."""
+        return Usage()
+
+    def say(self, text: Any) -> None:
+        """Something was said, if it is text. This is asked of every event."""
+        if isinstance(text, str):
+            self.said += len(text)
+            if not text.isascii():
+                beyond = len(text) - len(text.encode("ascii", "ignore"))
+                self.said += beyond * (CHARACTERS_PER_TOKEN - 1)
 
     def feed(self, chunk: bytes) -> bytes:
         """Take a chunk; give what may be forwarded."""
@@ -254,7 +290,8 @@ def wrong_field(error: msgspec.ValidationError, inside: str = "") -> BadRequestE
     """What msgspec found wrong with a request, or with what stands at `inside` of it, naming the field."""
     what, _, path = str(error).partition(" - at `$")
     missing = what.split("`")[1] if "required field" in what else ""
-    steps = (inside, path.rstrip("`").lstrip("."), missing)
+    path = path.rstrip("`").removeprefix("[...]").lstrip(".")  # so it calls a field whose name it does not tell
+    steps = (inside, path, missing)
     place = ".".join(step for step in steps if step).replace(".[", "[")
     if missing:
         return BadRequestError(f"{place}: Field required", place)

@@ -1,6 +1,6 @@
 """Streams on the Messages wire, read and written."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -256,6 +256,13 @@ class MessagesWriter:
             case Ended():
                 return self._end(event)
 
+    def go_on(self, sent: bytes) -> None:
+        """Go on with a stream that somebody else began, whose blocks may be more than those that have a word here."""
+        begun = [event.index for event in _events(sent) if event.type == "content_block_start"]
+        self._block = begun[-1] if self._parts else max(begun, default=-1) + 1
+        if self._parts:
+            self._open(next(iter(self._parts.values())))
+
     def _is_open(self, index: int) -> bool:
         return next(iter(self._parts), None) == index
 
@@ -324,6 +331,10 @@ class MessagesWriter:
 
 
 _encode = msgspec.json.Encoder().encode
+
+
+def _events(sent: bytes) -> Iterator[_StreamEvent]:
+    return (_decode(data) for _, data, _ in sse.parse(sent) if data)
 
 
 def _sent(name: bytes, data: dict[str, Any]) -> bytes:

@@ -158,6 +158,9 @@ class GeminiWriter:
                 return self._end(event)
         return b""
 
+    def go_on(self, sent: bytes) -> None:
+        """Nothing: every chunk of this wire stands for itself, and the id is the one that was read."""
+
     def _grow(self, part: _Part, event: Grew) -> bytes:
         part.signature += event.signature
         if not event.text:

@@ -295,15 +295,19 @@ class ChatWriter:
             case Ended():
                 return self._end(event)
 
+    def go_on(self, sent: bytes) -> None:
+        """Go on with a stream that somebody else began, under its id, whatever that looks like."""
+        chunks = (_decode(data) for _, data, _ in sse.parse(sent) if data and data != b"[DONE]")
+        first = next((chunk for chunk in chunks if chunk.choices), _Chunk())
+        self._begin_chunks(text_or_nothing(first.id), text_or_nothing(first.model), count(first.created) or 0)
+
     def _begin(self, event: Began) -> bytes:
-        head = {
-            "id": answer_id(event.id, ID_PREFIX),
-            "object": "chat.completion.chunk",
-            "created": event.created,
-            "model": event.model,
-        }
-        self._head = b"data: " + _encode(head)[:-1] + b',"choices":['
+        self._begin_chunks(answer_id(event.id, ID_PREFIX), event.model, event.created)
         return self._chunk(b'{"role":"assistant","content":""}')
+
+    def _begin_chunks(self, answer: str, model: str, created: int) -> None:
+        head = {"id": answer, "object": "chat.completion.chunk", "created": created, "model": model}
+        self._head = b"data: " + _encode(head)[:-1] + b',"choices":['
 
     def _chunk(self, delta: bytes, reason: bytes = b"null") -> bytes:
         return self._head + b'{"index":0,"delta":' + delta + b',"logprobs":null,"finish_reason":' + reason + b"}]}\n\n"

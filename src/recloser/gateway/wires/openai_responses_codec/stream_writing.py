@@ -101,6 +101,23 @@ class ResponsesWriter:
             case Ended():
                 return self._end(event)
 
+    def go_on(self, sent: bytes) -> None:
+        """Go on with a stream that somebody else began: its ids, its items, and its numbers."""
+        items: dict[int, Item] = {}
+        for _, data, _ in sse.parse(sent):
+            event: Item = msgspec.json.decode(data or b"{}")
+            self._sequence = max(self._sequence, event.get("sequence_number", -1) + 1)
+            if event.get("type") == "response.created":
+                self._id = event["response"]["id"]
+            if "item" in event:
+                items[event["output_index"]] = event["item"]
+            if event.get("content_index"):
+                raise ValueError("a message of several parts")
+        self._items = [items[index] for index in sorted(items)]
+        for part in self._open.values():
+            part.index = max(items)
+            part.place |= {"item_id": items[part.index]["id"], "output_index": part.index}
+
     def _begin_part(self, event: PartBegan) -> bytes:
         part, index = event.part, len(self._items)
         opened = _Part(part, item_id(part, self._id, index), index)
@@ -138,6 +155,7 @@ class ResponsesWriter:
         whole, text = part.whole(), "".join(part.texts)
         item = write_item(whole, self._id, part.index)
         assert item is not None
+        item["id"] = part.place["item_id"]
         self._items[part.index] = item
         if text or not isinstance(whole, Thinking):
             yield self._sent(f"{part.event}.done", {**part.place, part.field: text, **part.extra})
