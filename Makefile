@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint simulation bench bench-breaker compare docs constraints clean help
+.PHONY: run test lint agents simulation bench bench-breaker compare docs constraints clean help
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,10 @@ lint: .venv/.dev  ## ruff, mypy --strict, import contracts, docs freshness
 mutation: .venv/.dev  ## break the core in small ways, and see the tests notice
 	@$(BIN)/python -m tests.mutation $(ARGS)
 
+agents: .venv/.dev  ## install real coding agents, and let each work through a gateway in all weathers
+	@$(BIN)/python -m tests.agents.install
+	@$(BIN)/pytest -n 2 tests/agents $(ARGS)
+
 simulation: .venv/.dev  ## 10,000 runs of several processes on a bad store, in virtual time
 	@$(BIN)/python -m tests.properties.simulation --seeds 10000 $(ARGS)
 
@@ -36,6 +40,9 @@ bench: .venv/.dev  ## measure the gateway against nginx and LiteLLM in one run
 
 bench-breaker: .venv/.dev  ## measure the circuit breaker against six others in one run
 	@$(BIN)/python benchmarks/breaker.py $(ARGS)
+
+bench-added: .venv/.dev  ## measure what the gateway adds to a request and to an event of a stream
+	@$(BIN)/python benchmarks/added.py $(ARGS)
 
 compare: .venv/.dev  ## play the same scenes with each of them: the table of the guide
 	@$(BIN)/python benchmarks/compare/table.py $(ARGS)

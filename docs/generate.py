@@ -23,6 +23,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import UnionType
 from typing import Any, NamedTuple, get_args, get_type_hints
 
 import recloser
@@ -36,7 +37,11 @@ from recloser.core.events import CircuitOpened, Event
 from recloser.core.failure import Effect, FailureKind, Scope
 from recloser.core.units import Secret, Unit
 from recloser.gateway import asks
-from recloser.gateway.events import AttemptFailed, RequestFinished
+from recloser.gateway.conditions import condition_kinds
+from recloser.gateway.events import AttemptFailed, GuardTripped, RequestFinished
+from recloser.gateway.guards import guard_kinds
+from recloser.gateway.guards.spend import SpendLimit
+from recloser.gateway.metering import Used
 from recloser.gateway.providers import provider_kinds
 from recloser.gateway.wires import WIRES
 from recloser.observe.hub import Stamped
@@ -120,6 +125,9 @@ def blocks() -> Mapping[str, Callable[[], str]]:
         "metrics": metrics,
         "modes": modes,
         "providers": providers,
+        "conditions": conditions,
+        "spend limit": partial(settings, SpendLimit),
+        **{f"guard {name}": partial(settings, kind.Settings) for name, kind in guards().items()},
         **{f"settings {section}": partial(settings, cls) for section, cls in sections().items()},
         **{f"help {command}": partial(help_page, command) for command in commands()},
     }
@@ -273,8 +281,10 @@ def _one_of_each() -> Iterator[Event]:
     )  # fmt: skip
     yield RequestFinished(
         subject="", seq=2, wire="anthropic", model="", stream=True, target="a/b", status=200, outcome="ok", attempts=1,
-        held=0.0, first_token=1.0, duration=1.0,
+        held=0.0, first_token=1.0, duration=1.0, breaks=1,
+        used=(Used("a/b", "a", "b", 1, 1, 1, 1, cost_usd=1.0, estimated=False),),
     )  # fmt: skip
+    yield GuardTripped(subject="", seq=1, guard="spend", action="warn", message="", client="", agent="")
 
 
 # Configuration -----------------------------------------------------------------------------------------------------
@@ -288,6 +298,12 @@ def sections() -> Mapping[str, Any]:
         if dataclasses.is_dataclass(cls) and cls not in found.values():
             found[name] = cls
     return found
+
+
+def guards() -> Mapping[str, Any]:
+    """The guards of the house; spend limits have a page of their own."""
+    kinds = guard_kinds().found
+    return {name: kind for name, kind in kinds.items() if kind.__module__.startswith("recloser.") and name != "spend"}
 
 
 def settings(cls: type[Any]) -> str:
@@ -347,27 +363,40 @@ def _unit(hint: Any) -> str:
 
 _TYPE_NAMES: Mapping[Any, str] = {
     str: "string", int: "number", float: "number", bool: "true or false", Secret: "secret", CircuitSettings: "table",
+    Used: "table",
 }  # fmt: skip
 
 
 def _type(hint: Any) -> str:
     if hint in _TYPE_NAMES:
         return _TYPE_NAMES[hint]
+    if dataclasses.is_dataclass(hint):
+        return "table"
     args = [arg for arg in get_args(hint) if arg is not Ellipsis]
     origin = getattr(hint, "__origin__", None)
     if origin is tuple:
-        return f"list of {_type(args[0])}s"
+        kinds = get_args(args[0]) if isinstance(args[0], UnionType) else (args[0],)
+        return f"list of {' or '.join(f'{_type(kind)}s' for kind in kinds)}"
     if origin is not None and _is_mapping(origin):
-        return "table of strings"
+        return "table of strings" if str in (args[1], *get_args(args[1])) else "table"
     if args and all(isinstance(arg, str) for arg in args):
         return " or ".join(f'`"{arg}"`' for arg in args)
     if type(None) in args:
         return f"{_type(next(arg for arg in args if arg is not type(None)))}, or none"
+    if isinstance(hint, UnionType):
+        return " or ".join(_type(arg) for arg in args)
     raise TypeError(f"say in docs/generate.py how {hint} reads")
 
 
 def _is_mapping(origin: Any) -> bool:
     return isinstance(origin, type) and issubclass(origin, Mapping)
+
+
+def conditions() -> str:
+    """Each by its module's first line: an example, a colon, and what it asks."""
+    said = {name: inspect.getdoc(inspect.getmodule(kind)) or "" for name, kind in condition_kinds().found.items()}
+    rows = (summary(text).partition(": ") for _, text in sorted(said.items()))
+    return table(("In `when`", "Holds"), ((example, what) for example, _, what in rows))
 
 
 def providers() -> str:
@@ -378,10 +407,11 @@ def providers() -> str:
             f"`{kind.key_env}`" if kind.key_env else "",
             "<br>".join(f"`{wire}`: `{url}`" for wire, url in kind.wires.items()),
             _code(kind.models),
+            _code(tuple(name for name, option in kind.options.items() if option.needed)),
         )
         for name, kind in provider_kinds().items()
     )
-    return table(("Kind", "Who", "Usual key variable", "Wires and base URLs", "Own models"), rows)
+    return table(("Kind", "Who", "Usual key variable", "Wires and base URLs", "Own models", "Options it needs"), rows)
 
 
 # Commands ----------------------------------------------------------------------------------------------------------

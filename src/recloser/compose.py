@@ -5,7 +5,7 @@ import contextlib
 import gc
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from starlette.routing import Route
@@ -14,7 +14,13 @@ from recloser.breaker import Breakers, SystemClock
 from recloser.config.listening import address
 from recloser.config.model import Config
 from recloser.core.events import Event, StoreLost
+from recloser.gateway import wires
+from recloser.gateway.conditions import condition_kinds
 from recloser.gateway.gateway import Gateway
+from recloser.gateway.guards import Guards, guard_kinds, made
+from recloser.gateway.providers import plugged_in
+from recloser.gateway.repairs import repair_kinds
+from recloser.gateway.runtime.bookkeeper import Bookkeeper
 from recloser.gateway.runtime.driver import Driver, Held
 from recloser.gateway.runtime.ingress import Door, Ingress
 from recloser.gateway.runtime.listen import lift_file_limit, listen
@@ -23,6 +29,7 @@ from recloser.gateway.runtime.prober import Prober
 from recloser.gateway.runtime.server import GatewayServer
 from recloser.gateway.runtime.upstream import open_session
 from recloser.gateway.settings import ProviderSettings, RouteSettings
+from recloser.gateway.spending import Spending
 from recloser.gateway.targets import Routes, circuit_settings
 from recloser.observe.audit import AuditLog
 from recloser.observe.hub import Hub
@@ -30,7 +37,7 @@ from recloser.observe.metrics import Metrics
 from recloser.observe.pages import Pages
 from recloser.ports import Emit, Store
 from recloser.simulate.provider import Provider
-from recloser.stores import open_store
+from recloser.stores import open_ledger, open_store
 from recloser.stores.memory import MemoryStore
 
 
@@ -85,6 +92,20 @@ def _store(config: Config, hub: Hub) -> tuple[Store, tuple[str, ...]]:
         return MemoryStore(), (warning,)
 
 
+def _broken_plugins() -> tuple[str, ...]:
+    """Warnings of plug-ins that cannot be loaded. One that the configuration names is a problem of its own."""
+    sorts: Mapping[str, Mapping[str, str]] = {
+        "wire": wires.PLUGINS.broken,
+        "provider": plugged_in().broken,
+        "guard": guard_kinds().broken,
+        "repair": repair_kinds().broken,
+        "condition": condition_kinds().broken,
+    }
+    return tuple(
+        f"the {sort} {name} cannot be loaded: {why}" for sort, broken in sorts.items() for name, why in broken.items()
+    )
+
+
 def _on_this_loop(listener: Emit) -> Emit:
     """The listener, called on this loop also where another thread tells: the one that sees what other processes do."""
     loop, thread = asyncio.get_running_loop(), threading.get_ident()
@@ -97,6 +118,18 @@ def _on_this_loop(listener: Emit) -> Emit:
                 loop.call_soon_threadsafe(listener, event)
 
     return tell
+
+
+def _named_by_clients(circuit: str) -> bool:
+    """Whether there may be any number of such circuits: models, tools, and accounts of clients' own credentials."""
+    return circuit.startswith(("model/", "tool/")) or (circuit.startswith("account/") and circuit.count("/") > 1)
+
+
+def _get_ready(routes: Routes) -> None:
+    """Have those credentials that take a while to get be there before the first request is."""
+    for endpoint in (one for endpoints in routes.endpoints.values() for one in endpoints):
+        if endpoint.credential is not None:
+            endpoint.credential.begin()
 
 
 def _calm_garbage_collector() -> None:
@@ -112,13 +145,18 @@ async def _gateway(config: Config, listened: str) -> AsyncIterator[RunningGatewa
     hub = Hub(clock)
     audit = AuditLog(config.state_dir / "events")
     hub.add(audit)
+    spending = Spending(clock.time)
+    hub.add(lambda stamped: spending.heard(stamped.event))
     store, warnings = _store(config, hub)
     held = Held(clock)
     routes = Routes(config.providers, config.routes, config.profiles)
+    guards = Guards(made(config.guards), clock.time)
+    hub.add(lambda stamped: guards.heard(stamped.event))
+    of_targets = circuit_settings(routes, config.circuit)
     breakers = Breakers(
         config.circuit,
-        overrides=circuit_settings(routes, config.circuit),
-        expendable=lambda name: name.startswith("model/"),  # names of models come from clients
+        overrides=lambda name: guards.circuit_settings(name) or of_targets(name),
+        expendable=_named_by_clients,
         store=store,
         listeners=(_on_this_loop(hub.emit), _on_this_loop(held.heard)),
         clock=clock,
@@ -129,29 +167,44 @@ async def _gateway(config: Config, listened: str) -> AsyncIterator[RunningGatewa
         breakers=breakers,
         emit=hub.emit,
         clock=clock,
+        spending=spending,
+        guards=guards,
     )
+    guards.join(breakers)
+    guards.share(spending)
+    _get_ready(routes)
     metrics = Metrics(breakers)
     hub.add(metrics)
     driver = Driver(clock, held)
     host, _, port = listened.rpartition(":")
     try:
-        async with open_session() as session, Prober(gateway, session) as prober:
+        async with (
+            Bookkeeper(spending, open_ledger(config.state.url, config.base), hub.emit) as bookkeeper,
+            open_session() as session,
+            Prober(gateway, session) as prober,
+        ):
             hub.add(lambda stamped: prober.heard(stamped.event))
             models = Models(gateway, session)
             pages = Pages(
                 gateway,
                 metrics,
                 held=lambda: len(held),
-                store=lambda: {"url": config.state.url, "lost": breakers.store_lost or bool(warnings)},
+                store=lambda: {
+                    "url": config.state.url,
+                    "lost": breakers.store_lost or bookkeeper.lost or bool(warnings),
+                },
                 stopping=lambda: server.should_exit,
-                others=[Route("/v1/models", models.page), Route("/v1beta/models", models.gemini_page)],
+                others=[
+                    *(Route(f"/{version}/models", models.page) for version in ("v1", "v1beta")),
+                    *(Route(f"/{version}/models/{{name:path}}", models.one) for version in ("v1", "v1beta")),
+                ],
             )
             door = Door((*config.gateway.hosts, host, f"[{host}]"), config.gateway.keys)
             server = GatewayServer(
                 Ingress(gateway, driver, session, door, pages.application), driver, config.gateway.drain
             )
             shown = f"[{host}]" if ":" in host else host
-            yield RunningGateway(f"http://{shown}:{port}", gateway, server, warnings)
+            yield RunningGateway(f"http://{shown}:{port}", gateway, server, (*warnings, *_broken_plugins()))
     finally:
         breakers.close()
         audit.close()

@@ -11,7 +11,7 @@ starting.
 """
 
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -28,27 +28,34 @@ class Offered(Generic[T]):
     broken: Mapping[str, str]
 
 
-def offered(folder: str, wanted: Callable[[object], bool], *, group: str | None = None) -> Offered[T]:
-    """Everything of one sort: of the modules in the package `folder`, and of the entry points of the group.
+def offered(folder: str, wanted: Callable[[object], bool]) -> Offered[T]:
+    """Everything of one sort: of the modules in the package `folder`, and of the entry points of the same name.
 
     `wanted` tells whether an object is of that sort. A plug-in cannot take the place of what is in the house.
     """
     found: dict[str, T] = {}
-    broken: dict[str, str] = {}
     package = import_module(folder)
     for module in pkgutil.iter_modules(package.__path__):
         offer = getattr(import_module(f"{folder}.{module.name}"), "offer", None)
         if offer is not None:
             found[module.name] = offer
-    for entry in entry_points(group=group or f"recloser.{folder.rpartition('.')[2]}"):
+    others: Offered[T] = installed(folder.rpartition(".")[2], wanted, taken=found)
+    return Offered({**found, **others.found}, others.broken)
+
+
+def installed(sort: str, wanted: Callable[[object], bool], *, taken: Collection[str]) -> Offered[T]:
+    """What installed packages offer of one sort, by the entry points of the group `recloser.SORT`."""
+    found: dict[str, T] = {}
+    broken: dict[str, str] = {}
+    for entry in entry_points(group=f"recloser.{sort}"):
         try:
             plugin = entry.load()
-            if entry.name in found:
+            if entry.name in taken or entry.name in found:
                 broken[entry.name] = f"{entry.value}: the name is taken"
             elif wanted(plugin):
                 found[entry.name] = plugin
             else:
-                broken[entry.name] = f"{entry.value}: is no {folder.rpartition('.')[2].rstrip('s')}"
+                broken[entry.name] = f"{entry.value}: is no {sort.rstrip('s')}"
         except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything when it is loaded
             broken[entry.name] = f"{entry.value}: {type(error).__name__}: {error}"
     return Offered(found, broken)

@@ -56,6 +56,7 @@ def test_of_a_running_gateway(gateway: Any, shell: Any) -> None:
     assert any("endpoint/gone" in line and "open, reopens in" in line for line in lines)
     assert "unreachable: Cannot connect to host 127.0.0.1:1" in done.stdout
     assert "Held requests  none" in lines
+    assert "Spent          0.00 USD today, 0.00 this month (UTC)" in lines
     assert "Store          sqlite:.recloser/state.db" in lines
     assert "\033" not in done.stdout
 

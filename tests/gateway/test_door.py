@@ -86,15 +86,32 @@ def test_a_key_in_the_address(query: str, answer: int | None) -> None:
         ("/v1/responses", "openai-responses"),
         ("/v1beta/models/m:generateContent", "gemini"),
         ("/v1/models/m:streamGenerateContent", "gemini"),
+        ("/v1/embeddings", "openai-embeddings"),
     ],
 )
 def test_where_the_wires_are_asked(path: str, wire: str) -> None:
     there = place(path, "")
     assert there is not None
     assert there.wire.name == wire
+    assert there.counter is None
 
 
-@pytest.mark.parametrize("path", ["/v1/models", "/v1beta/models", "/v1beta/models/m", "/v1beta/models/m:countTokens"])
+@pytest.mark.parametrize(
+    ("path", "wire"),
+    [
+        ("/v1/messages/count_tokens", "anthropic"),
+        ("/v1/responses/input_tokens", "openai-responses"),
+        ("/v1beta/models/m:countTokens", "gemini"),
+    ],
+)
+def test_where_tokens_are_counted(path: str, wire: str) -> None:
+    there = place(path, "")
+    assert there is not None
+    assert there.counter is not None
+    assert there.counter.wire == there.wire.name == wire
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1beta/models", "/v1beta/models/m", "/v1/models/m"])
 def test_what_is_no_wire(path: str) -> None:
     assert place(path, "") is None
 
@@ -111,3 +128,11 @@ def test_what_geminis_address_says(method: str, query: str, stream: bool, answer
     there = place(f"/v1beta/models/org/m:{method}", query)
     assert there is not None
     assert (there.model, there.stream, there.dress(b"{}")) == ("org/m", stream, answer)
+
+
+def test_a_client_is_known_by_the_reference_of_its_key() -> None:
+    """Events and spend limits name it so; the key itself is nobody's business."""
+    keys = (b"first-key", "zweiter-schlüssel".encode(), b"neither")
+    assert [LOCKED.client({b"x-api-key": key}) for key in keys] == ["env:A", "env:B", ""]
+    assert LOCKED.client({b"authorization": b"Bearer first-key", b"x-api-key": b"of its provider"}) == "env:A"
+    assert OPEN.client({b"x-api-key": b"first-key"}) == ""

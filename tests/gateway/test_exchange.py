@@ -84,6 +84,11 @@ class TestPlain:
         assert talk.failures == [("interrupted", "model/a/m")]
         assert talk.reply.body == ANSWER
 
+    def test_a_status_speaks_for_itself_when_the_words_break_off(self) -> None:
+        talk = Conversation().answers(429, {**JSON, "retry-after": "30"}).breaks()
+        assert talk.failures == [("rate_limited", "model/a/m")]
+        assert talk.attempts[0].retry_after == 30.0
+
     def test_an_error_without_words_is_told_in_ours(self) -> None:
         talk = Conversation().fails(400, b"")
         assert talk.reply.status == 400

@@ -11,7 +11,7 @@ from tests.gateway.conversation import JSON, SSE, Conversation
 
 from recloser.gateway import sse
 from recloser.gateway.asks import Begin, Finish, Send
-from recloser.gateway.canonical import Answer, Event, Request, Stop, Text, Thinking, ToolUse, Usage
+from recloser.gateway.canonical import Answer, Event, Request, Stop, Text, Thinking, ToolResult, ToolUse, Usage
 from recloser.gateway.wires import CODECS, WIRES
 from recloser.gateway.wires.telling import gathered, told
 from recloser.gateway.wires.wire import Refusal
@@ -349,3 +349,17 @@ class TestThoughtsOfAnotherWire:
         conversation = talk("anthropic", "anthropic", sent=sent)
         assert isinstance(conversation.ask, Send)
         assert conversation.ask.body == sent
+
+
+def test_mistrals_models_hear_the_user_in_the_result_of_the_tool() -> None:
+    """They take no user's message right after a tool's."""
+    spoken = asked(
+        user(Text(text="hi")),
+        assistant(LOOK),
+        user(ToolResult(id="call_1", parts=(Text(text="rain"),)), Text(text="be brief")),
+    )
+    talk = Conversation(body("anthropic", spoken), wire="anthropic", targets=["a/m"], wires={"a": "openai-chat"},
+                        kind="mistral")  # fmt: skip
+    assert isinstance(talk.ask, Send)
+    *_, last = json.loads(talk.ask.body)["messages"]
+    assert last == {"role": "tool", "tool_call_id": "call_1", "content": "rain\n\nA note from the user:\nbe brief"}

@@ -250,13 +250,13 @@ class TestTelling:
     @pytest.mark.parametrize(
         ("status", "kind"),
         [
-            (400, "invalid_request_error"), (401, "authentication_error"), (403, "permission_error"),
-            (404, "not_found_error"), (413, "request_too_large"), (429, "rate_limit_error"), (500, "api_error"),
-            (503, "overloaded_error"), (418, "invalid_request_error"),
+            (400, "invalid_request_error"), (401, "authentication_error"), (402, "billing_error"),
+            (403, "permission_error"), (404, "not_found_error"), (413, "request_too_large"), (429, "rate_limit_error"),
+            (500, "api_error"), (503, "overloaded_error"), (418, "invalid_request_error"),
         ],
     )  # fmt: skip
     def test_anthropic_s_shape(self, status: int, kind: str) -> None:
-        said = json.loads(ANTHROPIC.error(Refusal(status, "x", "why"), "req_1"))
+        said = json.loads(ANTHROPIC.error(Refusal(status, "invalid_request", "why"), "req_1"))
         assert said == {"type": "error", "error": {"type": kind, "message": "why"}, "request_id": "req_1"}
 
     def test_chat_s_shape(self) -> None:

@@ -10,12 +10,16 @@ from recloser.breaker import Breakers
 from recloser.core.circuit_settings import CircuitSettings
 from recloser.core.circuit_state import CircuitState
 from recloser.core.failure import Effect, Failure, FailureKind, Scope
+from recloser.gateway.events import RequestFinished
 from recloser.gateway.gateway import Gateway
+from recloser.gateway.metering import Used
 from recloser.gateway.settings import GatewaySettings, ProviderSettings, RouteSettings
+from recloser.gateway.spending import Spending
 from recloser.gateway.targets import Routes
 from recloser.observe.metrics import Metrics
 from recloser.observe.pages import Pages
 from recloser.observe.redact import never_show
+from recloser.observe.status import spend_facts
 from recloser.testing import ManualClock
 
 SETTINGS = CircuitSettings(failure_threshold=1, cooldown=60.0, jitter=0.0)
@@ -112,9 +116,24 @@ def test_metrics(site: Site) -> None:
     assert b"recloser_held_requests 2.0" in answer.body
 
 
+def test_the_status_says_what_was_spent_and_by_whom() -> None:
+    spending = Spending(ManualClock().time)
+    one = Used("a/m", "a", "m", 30, 5, 0, 0, 0.25, estimated=False)
+    finished = RequestFinished(
+        subject="request/1", seq=1, wire="anthropic", model="m", stream=True, target="a/m", status=200, outcome="ok",
+        attempts=1, held=0.0, first_token=0.4, duration=2.0, client="env:KEY", agent="ci", used=(one,),
+    )  # fmt: skip
+    spending.heard(finished)
+    facts = spend_facts(spending, ManualClock().time())
+    assert facts["day"] == {
+        "period": "2026-09-21", "usd": 0.25, "by": {"agent/ci": 0.25, "key/env:KEY": 0.25, "provider/a": 0.25},
+    }  # fmt: skip
+    assert facts["month"] == {**facts["day"], "period": "2026-09"}
+
+
 def test_the_status_of_a_quiet_gateway(site: Site) -> None:
     status = site.status
-    assert set(status) == {"circuits", "targets", "routes", "agents", "hold", "store"}
+    assert set(status) == {"circuits", "targets", "routes", "agents", "spend", "hold", "store"}
     assert status["circuits"] == status["agents"] == []
     assert status["hold"] == {"requests": 2, "max_hold_s": 60.0}
     assert status["store"] == {"url": "redis://[redacted]@host:1/0", "lost": False}

@@ -19,7 +19,7 @@ from recloser.core.events import (
     StoreLost,
     StoreRegained,
 )
-from recloser.gateway.events import AttemptFailed, RequestFinished
+from recloser.gateway.events import AttemptFailed, GuardTripped, RequestFinished, SpendLimitReached, StreamResumed
 from recloser.observe.words import _WORDS, in_words, printable
 
 SUBJECT: dict[str, Any] = {"subject": "endpoint/ollama", "seq": 1}
@@ -86,6 +86,38 @@ OPENED: dict[str, Any] = {"failure": "unreachable", "failures": 5, "rule": "cons
         (
             AttemptFailed(**SUBJECT, **{**FAILED, "status": None, "message": "", "circuit": None}),
             "a/m failed after 250 ms: overloaded",
+        ),
+        (
+            StreamResumed(**SUBJECT, target="a/m", by="b/m", failure="timeout", said=240, style="told"),
+            "a/m broke off after 240 characters (timeout); b/m finishes the answer",
+        ),
+        (
+            GuardTripped(**SUBJECT, guard="tool_count", action="warn", message="51 calls", client="env:K", agent="ci"),
+            "tool_count (env:K ci): warn: 51 calls",
+        ),
+        (
+            SpendLimitReached(
+                **{**SUBJECT, "subject": "spend/all"},
+                scope="all",
+                per="day",
+                limit_usd=20.0,
+                spent_usd=20.3,
+                action="refuse",
+                retry_after=7200.0,
+            ),
+            "the spend limit of 20 USD a day is reached: requests are refused; the next day begins in 2 h",
+        ),
+        (
+            SpendLimitReached(
+                **{**SUBJECT, "subject": "spend/agent/ci"},
+                scope="agent/ci",
+                per="month",
+                limit_usd=0.5,
+                spent_usd=0.5,
+                action="warn",
+                retry_after=3600.0,
+            ),
+            "the spend limit of 0.5 USD a month for agent/ci is reached: requests go on; the next month begins in 1 h",
         ),
         (RequestFinished(**SUBJECT, **FINISHED), "m answered by a/m in 2.0 s, first words after 400 ms"),
         (

@@ -90,7 +90,7 @@ def test_a_new_order_replaces_and_off_clears() -> None:
     them.accept({"script": ["hang"]})
     them.accept({"mode": "off"})
     assert chosen(them) == "off"
-    assert them.report() == {"mode": "off", "modes": [], "script": []}
+    assert them.report() == {"mode": "off", "modes": [], "script": [], "task": 0}
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,8 @@ def _tell_chain(screen: Screen, discovery: Discovery) -> None:
     screen.print("There is no recloser.toml, so it serves what it found:")
     width = max(len(found.title) for found in discovery.found)
     for found in discovery.found:
-        where = f"the key in {found.key_env}" if found.key_env else f"{found.url}, {len(found.models)} models"
+        local = f"{found.told_by} is set" if found.told_by else f"{found.url}, {len(found.models)} models"
+        where = f"the key in {found.key_env}" if found.key_env else local
         screen.print(f"  {found.title:<{width}}  {where}")
     screen.print("\nA request's model name decides who answers; if one cannot, the next is asked:")
     routes = discovery.config.routes
@@ -133,7 +134,7 @@ def _tell_chain(screen: Screen, discovery: Discovery) -> None:
     shown = [*most[:_MOST_ROUTES], last]
     width = min(max(len(glob) for glob, _ in shown), 40)
     for glob, route in shown:
-        screen.print(f"  {glob:<{width}}  {', then '.join(route.targets)}")
+        screen.print(f"  {glob:<{width}}  {', then '.join(route.names)}")
     if len(routes) > len(shown):
         screen.print(f"  … and {len(routes) - len(shown)} more, each to the server that lists it")
     screen.print()

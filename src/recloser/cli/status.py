@@ -195,6 +195,9 @@ class _Picture:
         if running:
             held = facts["hold"]["requests"]
             screen.print(f"Held requests  {screen.paint(str(held), 'yellow') if held else 'none'}")
+            if "spend" in facts:  # not where a gateway of another version runs
+                today, month = (facts["spend"][per]["usd"] for per in ("day", "month"))
+                screen.print(f"Spent          {today:.2f} USD today, {month:.2f} this month (UTC)")
         said = store["url"]
         if store.get("lost"):
             said += " " + screen.paint(f"cannot be used {store.get('reason', '')}".rstrip(), "red")

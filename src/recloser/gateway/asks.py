@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from recloser.core.classify import Row
 from recloser.gateway.targets import Target
+from recloser.gateway.traffic import Place
 
 
 class Send(NamedTuple):
@@ -37,9 +38,11 @@ class ReadAll(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """Wait until then, or until some circuit changes. Answered by `Now`."""
+    """Wait until then, or until some circuit changes, or until it is one's turn. Answered by `Now`."""
 
     until: float
+    place: Place | None = None
+    """The place in the lines before busy providers, if one stands there."""
 
 
 class Begin(NamedTuple):

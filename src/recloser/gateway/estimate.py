@@ -12,6 +12,10 @@ from recloser.gateway.canonical import Document, Image, Part, Refusal, Request, 
 
 CHARACTERS_PER_TOKEN = 3.5
 """Of text in ASCII. Another character counts as a token of its own, as in most scripts that is near the truth."""
+LONGEST_WORD = 64
+"""Letters and digits in a row, from which on they are no word any more but a key, a digest or a file in base64."""
+UNBROKEN_CHARACTERS_PER_TOKEN = 1.5
+"""Of such a row: no part of it is in any vocabulary but pairs and triples of letters. Nothing else has more tokens."""
 PER_IMAGE = 1600
 """Anthropic's own upper bound for an image that is not scaled down: its width times its height over 750."""
 PER_TURN = 4
@@ -36,11 +40,30 @@ def of_parts(parts: Iterable[Part]) -> float:
 
 
 def len_of(text: str) -> float:
-    """The tokens of a text."""
-    if text.isascii():
-        return len(text) / CHARACTERS_PER_TOKEN
-    beyond = len(text) - len(text.encode("ascii", "ignore"))
-    return (len(text) - beyond) / CHARACTERS_PER_TOKEN + beyond
+    """The tokens of a text. More text never has fewer."""
+    plain = text.encode("ascii", "replace")
+    beyond = 0 if text.isascii() else len(text) - len(text.encode("ascii", "ignore"))
+    unbroken = _unbroken(plain.translate(_WORDS))
+    broken = len(text) - beyond - unbroken
+    return broken / CHARACTERS_PER_TOKEN + unbroken / UNBROKEN_CHARACTERS_PER_TOKEN + beyond
+
+
+_IN_WORDS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=")
+_WORDS = bytes(byte if byte in _IN_WORDS else 32 for byte in range(256))
+"""What is no part of a word becomes a space."""
+
+
+def _unbroken(words: bytes) -> int:
+    """How many characters stand in rows that are too long for words. Hops from space to space, far at once."""
+    found = start = 0
+    while len(words) - start >= LONGEST_WORD:
+        gap = words.rfind(b" ", start, start + LONGEST_WORD)
+        if gap < 0:
+            gap = words.find(b" ", start + LONGEST_WORD)
+            gap = len(words) if gap < 0 else gap
+            found += gap - start
+        start = gap + 1
+    return found
 
 
 def _of_part(part: Part) -> float:

@@ -6,8 +6,11 @@ from dataclasses import dataclass, field
 
 from recloser.breaker import Breakers, SystemClock
 from recloser.gateway.guards import Guards
+from recloser.gateway.resuming.resumption import Refusals
 from recloser.gateway.settings import GatewaySettings
+from recloser.gateway.spending import Spending
 from recloser.gateway.targets import Routes
+from recloser.gateway.traffic import Traffic
 from recloser.ports import Clock, Emit
 
 
@@ -20,6 +23,12 @@ class Gateway:
     breakers: Breakers
     emit: Emit
     clock: Clock = field(default_factory=SystemClock)
+    refusals: Refusals = field(default_factory=Refusals)
+    """Who does not go on with an answer from a turn of its own."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """What goes on at the providers."""
+    spending: Spending = field(default_factory=lambda: Spending(SystemClock().time))
+    """What was spent."""
     guards: Guards = field(default_factory=lambda: Guards({}, SystemClock().time))
     _prefix: str = field(default_factory=lambda: secrets.token_hex(4))
     _count: "itertools.count[int]" = field(default_factory=itertools.count)

@@ -8,13 +8,18 @@ from typing import Any, Protocol
 
 from recloser.core.circuit_state import CircuitState, Denied
 from recloser.core.failure import FailureKind
+from recloser.core.period import EVERY, period
 from recloser.core.route import CircuitPath, circuit_path
 from recloser.gateway.gateway import Gateway
+from recloser.gateway.settings import RouteSettings
+from recloser.gateway.spending import ALL, NANO, Spending
 from recloser.observe.hub import rfc3339
 from recloser.observe.redact import redacted
 
 _MOST_MODELS = 200
 """Of the model names that clients asked a glob for, so many are listed as targets."""
+_MOST_SCOPES = 200
+"""Of the keys, agents and providers that something was spent for, so many are listed: those who spent most."""
 
 
 class Standing(Protocol):
@@ -48,12 +53,33 @@ def status(gateway: Gateway, *, held: int, store: dict[str, Any]) -> dict[str, A
             target_facts(label, path, gateway.breakers.denial, wall)
             for label, path in _targets(gateway, snapshot.circuits).items()
         ],
-        "routes": [{"model": glob, "targets": list(route.targets)} for glob, route in gateway.routes.routes.items()]
-        + [{"profile": name, "targets": list(p.targets)} for name, p in gateway.routes.profiles.items()],
+        "routes": [_route_facts(name, route) for name, route in gateway.routes.routes.items()]
+        + [{"profile": name, "targets": list(p.names)} for name, p in gateway.routes.profiles.items()],
         "agents": [],
+        "spend": spend_facts(gateway.spending, wall),
         "hold": {"requests": held, "max_hold_s": gateway.settings.max_hold},
         "store": store,
     })  # fmt: skip
+    return facts
+
+
+def _route_facts(name: str, route: RouteSettings) -> dict[str, Any]:
+    """A route: the glob it takes, its targets, and what its requests must fulfil."""
+    facts: dict[str, Any] = {"model": route.glob(name), "targets": list(route.names)}
+    return facts | ({"when": dict(route.when)} if route.when else {})
+
+
+def spend_facts(spending: Spending, now: float) -> dict[str, Any]:
+    """What was spent today and this month (UTC): in all, and by provider, client key and agent."""
+    facts: dict[str, Any] = {}
+    for per in EVERY:
+        spent = spending.scopes(per)
+        most = sorted((scope for scope in spent if scope != ALL), key=lambda scope: -spent[scope])[:_MOST_SCOPES]
+        facts[per] = {
+            "period": period(per, now),
+            "usd": spent.get(ALL, 0) / NANO,
+            "by": {scope: spent[scope] / NANO for scope in most},
+        }
     return facts
 
 
@@ -106,8 +132,9 @@ def _targets(gateway: Gateway, circuits: Mapping[str, Any]) -> dict[str, Circuit
     """
     found: dict[str, CircuitPath] = {}
     routes = gateway.routes
-    for name, route in (*routes.routes.items(), *routes.profiles.items()):
-        for entry in route.targets:
+    taken = ((route.glob(name), route) for name, route in routes.routes.items())
+    for name, route in (*taken, *routes.profiles.items()):
+        for entry in route.names:
             provider, _, model = entry.partition("/")
             for endpoint in routes.endpoints[provider]:
                 for known in _models(model, name, endpoint.provider, endpoint.region, circuits):

@@ -92,6 +92,23 @@ def _finished(facts: Facts) -> str:
     return f"{facts['model']} was not answered: {facts['outcome']} after {took}{tries}{held}{status}"
 
 
+def _resumed(facts: Facts) -> str:
+    said = f"after {facts['said']} characters"
+    return f"{facts['target']} broke off {said} ({facts['failure']}); {facts['by']} finishes the answer"
+
+
+def _spent(facts: Facts) -> str:
+    whose = "" if facts["scope"] == "all" else f" for {facts['scope']}"
+    until = f"the next {facts['per']} begins in {format_duration(facts['retry_after'])}"
+    done = "requests are refused" if facts["action"] == "refuse" else "requests go on"
+    return f"the spend limit of {facts['limit_usd']:g} USD a {facts['per']}{whose} is reached: {done}; {until}"
+
+
+def _tripped(facts: Facts) -> str:
+    whose = " ".join(filter(None, (facts.get("client"), facts.get("agent"))))
+    return f"{facts['guard']}{f' ({whose})' if whose else ''}: {facts['action']}: {facts['message']}"
+
+
 def _forgotten(facts: Facts) -> str:
     return f"{facts['subject']} was forgotten although {facts['state']}: there are too many circuits"
 
@@ -118,5 +135,8 @@ _WORDS: Mapping[str, Callable[[Facts], str]] = {
     "store_regained": _regained,
     "attempt_failed": _failed,
     "request_finished": _finished,
+    "guard_tripped": _tripped,
+    "stream_resumed": _resumed,
+    "spend_limit_reached": _spent,
     "events_dropped": _dropped,
 }

@@ -24,13 +24,15 @@ class Takes(Enum):
     COUNT = "N"
     DURATION = "TIME"
     ERROR = "N[:TYPE]"
+    HOW = "HOW"
 
 
 class Group(Enum):
-    """Which part of the exchange a fault concerns; only pace and dress may have several at once."""
+    """Which part of the exchange a fault concerns; of outcome and reply there is one at most."""
 
     OUTCOME = "how the exchange ends"
     REPLY = "what the answer holds"
+    MANNER = "how it is said"
     PACE = "how fast it comes"
     DRESS = "how it is wrapped"
 
@@ -45,6 +47,8 @@ class FaultKind:
     takes: Takes = Takes.NOTHING
     default: float | None = None
     limit: int = 1_000_000
+    ways: tuple[str, ...] = ()
+    """What a HOW may be; the first is the default."""
 
     @property
     def usage(self) -> str:
@@ -105,6 +109,10 @@ _OTHERS = (
     FaultKind("max_tokens", Group.REPLY, "no content, ended by the token limit"),
     FaultKind("refusal", Group.REPLY, "the model refuses"),
     FaultKind("huge", Group.REPLY, "N MiB of text", Takes.COUNT, 1, 1024),
+    FaultKind("resume", Group.MANNER,
+              "of an answer that was begun: rest, tail (last words again), restart, preamble, reject (400)",
+              Takes.HOW, ways=("rest", "tail", "restart", "preamble", "reject")),
+    FaultKind("think", Group.MANNER, "thinks so many words before it answers, and signs them", Takes.COUNT, 8),
     FaultKind("slow", Group.PACE, "that time between events, or before a plain answer", Takes.DURATION, 0.2),
     FaultKind("first", Group.PACE, "headers at once, that time before the first content", Takes.DURATION, 2.0),
     FaultKind("pings", Group.PACE, "N keep-alives (100 ms apart, or slow) before all else; without N, for ever",
@@ -122,7 +130,7 @@ _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One fault with its value: a count, or seconds; `detail` is the type of an `error`."""
+    """One fault with its value: a count, or seconds; `detail` is the type of an `error`, or how to `resume`."""
 
     name: str
     value: float | None = None
@@ -139,9 +147,11 @@ class Fault:
         return _kind(self.name)
 
     def __str__(self) -> str:
+        takes = self.kind.takes
+        if takes is Takes.HOW:
+            return f"{self.name}={self.detail}"
         if self.value is None:
             return self.name
-        takes = self.kind.takes
         value = written(self.value) if takes is Takes.DURATION else str(int(self.value))
         return f"{self.name}={value}" + (f":{self.detail}" if self.detail else "")
 
@@ -172,6 +182,11 @@ class Mode:
         """Its number, 0 when it is not part of this mode."""
         fault = self.get(name)
         return 0.0 if fault is None or fault.value is None else fault.value
+
+    def detail(self, name: str) -> str:
+        """Its word, empty when it is not part of this mode."""
+        fault = self.get(name)
+        return fault.detail if fault is not None else ""
 
     def in_group(self, group: Group) -> Fault | None:
         """The fault that decides this part of the exchange."""
@@ -214,6 +229,8 @@ def _parse_fault(text: str) -> Fault:
     if name == "reset" and equals:
         name = "quota"  # `reset=120s` is a limit that resets then; `reset` alone is a connection's
     kind = _kind(name)
+    if kind.takes is Takes.HOW:
+        return Fault(name, detail=_way_of(kind, value.strip().lower() if equals else kind.ways[0]))
     if not equals:
         return Fault(name, kind.default)
     if kind.takes is Takes.NOTHING:
@@ -248,3 +265,9 @@ def _count_of(kind: FaultKind, value: str) -> float:
     if not (value.isascii() and value.isdigit()) or len(value) > 9 or int(value) > kind.limit:
         raise ValueError(f"{kind.name} takes a count from 0 to {kind.limit}, got {value!r}")
     return float(int(value))
+
+
+def _way_of(kind: FaultKind, value: str) -> str:
+    if value not in kind.ways:
+        raise ValueError(f"{kind.name} is one of {', '.join(kind.ways)}, got {value!r}")
+    return value

@@ -10,7 +10,8 @@ import msgspec
 
 from recloser.simulate.faults import Mode, parse_mode
 from recloser.simulate.reply import DEFAULT_TOKENS, MAX_TOKENS, Wish
-from recloser.simulate.wire import Ask, BadAskError, Wire
+from recloser.simulate.signing import Signer
+from recloser.simulate.wire import Address, Ask, BadAskError, Wire
 
 MODE_HEADER = "x-chaos"
 TOKENS_HEADER = "x-chaos-tokens"
@@ -29,15 +30,15 @@ class RefusedError(Exception):
 
 
 def check_key(headers: Mapping[str, str], key: str | None) -> None:
-    """Refuse a request without the one key, if there is one; it may come either way."""
+    """Refuse a request without the one key, if there is one; it may come in any wire's way."""
     bearer = headers.get("authorization", "").removeprefix("Bearer ")
-    given = headers.get("x-api-key") or bearer
+    given = headers.get("x-api-key") or headers.get("x-goog-api-key") or bearer
     if key is not None and not hmac.compare_digest(given.encode(errors="surrogateescape"), key.encode()):
         raise RefusedError("401")
 
 
-def read_ask(wire: Wire, path: str, body: bytes, models: Collection[str] | None) -> Ask:
-    """The question, if it is one and for a model that is served."""
+def read_ask(wire: Wire, address: Address, body: bytes, models: Collection[str] | None, signer: Signer) -> Ask:
+    """The question, if it is one, for a model that is served, and with no thoughts of other providers in it."""
     try:
         value: Any = msgspec.json.decode(body)
     except (msgspec.MsgspecError, ValueError) as error:
@@ -45,11 +46,13 @@ def read_ask(wire: Wire, path: str, body: bytes, models: Collection[str] | None)
     if not isinstance(value, dict):
         raise RefusedError("400", "The request body is not a JSON object.")
     try:
-        ask = wire.read(path, value, len(body))
+        ask = wire.read(address, value, len(body))
     except BadAskError as error:
         raise RefusedError("400", str(error), param=error.param) from None
     if models is not None and ask.model not in models:
         raise RefusedError("404", model=ask.model)
+    if complaint := signer.complaint(ask.seals):
+        raise RefusedError("400", complaint)
     return ask
 
 

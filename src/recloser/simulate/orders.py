@@ -2,20 +2,22 @@
 
 `{"mode": "529", "for": "10s"}` replaces the standing orders, `{"modes": [...]}` likewise with several, of
 which the first that fits a request wins. `{"script": ["529", "off", "cut=3"]}` replaces the script: one
-entry for each of the next requests for an answer. `{"mode": "off"}` clears both.
+entry for each of the next requests for an answer. `{"mode": "off"}` clears both. `{"task": [...]}` is what to say and
+call, not what to get wrong (`task`): it stands beside them until another takes its place.
 """
 
 from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from recloser.simulate.faults import OFF, Mode, parse_mode, seconds_of
+from recloser.simulate.task import MAX_TURNS, TaskTurn
 
 _FormT = TypeVar("_FormT")
 
@@ -37,6 +39,10 @@ class _Several(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Script(msgspec.Struct, forbid_unknown_fields=True):
     script: list[str]
+
+
+class _Task(msgspec.Struct, forbid_unknown_fields=True):
+    task: Annotated[list[TaskTurn], msgspec.Meta(max_length=MAX_TURNS)]
 
 
 @dataclass(slots=True)
@@ -67,12 +73,15 @@ class Orders:
         self._rng = rng
         self._standing: list[Order] = []
         self._script: deque[Mode] = deque()
+        self.task: Sequence[TaskTurn] = ()
 
     def accept(self, body: Any) -> None:
         """Take a posted order; a ValueError names the field that is wrong, and nothing changes."""
         if not isinstance(body, dict):
-            raise ValueError("the body must be a JSON object with `mode`, `modes` or `script`")  # noqa: TRY004
-        if "script" in body:
+            raise ValueError("the body must be a JSON object with `mode`, `modes`, `script` or `task`")  # noqa: TRY004
+        if "task" in body:
+            self.task = _convert(body, _Task).task
+        elif "script" in body:
             self.follow(_convert(body, _Script).script)
         elif "modes" in body:
             forms = [OrderForm(item) if isinstance(item, str) else item for item in _convert(body, _Several).modes]
@@ -105,6 +114,7 @@ class Orders:
             "mode": str(standing[0].mode) if standing else OFF,
             "modes": [_describe(order, now) for order in standing],
             "script": [str(mode) for mode in self._script],
+            "task": len(self.task),
         }
 
     def _in_force(self) -> list[Order]:

@@ -29,7 +29,7 @@ _DRIBBLE = 64
 _PROXY_STATUSES = frozenset({502, *range(520, 525)})
 _NAMED_REFUSALS = frozenset({"quota", "insufficient_quota", "credit", "too_long", "overloaded503", "oom", "loading"})
 _BROKEN_OFF = frozenset({"cut", "eof", "stall", "error"})
-_ENDED = frozenset({Kind.CLOSING, Kind.FINISH, Kind.TERMINATOR})
+_ENDED = frozenset({Kind.FINISH, Kind.TERMINATOR})
 
 
 class Ending(Enum):
@@ -63,9 +63,11 @@ def plan_answer(wire: Wire, ask: Ask, reply: Reply, mode: Mode, grounds: Grounds
     if not ask.stream:
         return plan_json(wire, wire.answer(ask, reply), mode, grounds)
     outcome = _outcome(mode)
-    parts = _break_off(wire, wire.events(ask, reply), outcome, grounds)
-    headers = {"content-type": SSE, "cache-control": "no-cache"}
-    return _finish(Plan(200, headers, _keep_alive(parts, mode, wire.keepalive()), _ending(outcome)), mode, stream=True)
+    broken = _break_off(wire, wire.events(ask, reply), outcome, grounds)
+    parts = _keep_alive(broken, mode, wire.keepalive())
+    headers = {"content-type": JSON if ask.array else SSE, "cache-control": "no-cache"}
+    plan = Plan(200, headers, _as_array(parts) if ask.array else parts, _ending(outcome))
+    return _finish(plan, mode, stream=True)
 
 
 def plan_json(wire: Wire, value: Any, mode: Mode, grounds: Grounds) -> Plan:
@@ -149,9 +151,15 @@ def _break_off(wire: Wire, events: Iterator[Part], outcome: Fault | None, ground
 def _first(events: Iterator[Part], number: int) -> Iterator[Part]:
     """Up to so many content events, never as far as the answer's end."""
     seen = 0
+    closing: list[Part] = []  # of a part of the answer, if another follows
     for part in events:
         if part.kind in _ENDED or (part.kind is Kind.CONTENT and seen == number):
             return
+        if part.kind is Kind.CLOSING:
+            closing.append(part)
+            continue
+        yield from closing
+        closing.clear()
         seen += part.kind is Kind.CONTENT
         yield part
 
@@ -169,6 +177,17 @@ def _keep_alive(parts: Iterable[Part], mode: Mode, data: bytes) -> Iterable[Part
         return parts
     ping = Part(Kind.KEEPALIVE, data, 0.0 if mode.get("slow") else _PING_PACE)
     return repeat(ping) if fault.value is None else chain(repeat(ping, int(fault.value)), parts)
+
+
+def _as_array(parts: Iterable[Part]) -> Iterator[Part]:
+    """Events as the elements of a JSON array; what ends it is a part of its own."""
+    opened = False
+    for part in parts:
+        if part.data.startswith(b"data: "):
+            yield replace(part, data=(b",\r\n" if opened else b"[") + part.data[6:].rstrip())
+            opened = True
+        else:
+            yield part
 
 
 def _finish(plan: Plan, mode: Mode, *, stream: bool = False) -> Plan:

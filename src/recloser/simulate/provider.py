@@ -20,9 +20,10 @@ from recloser.simulate.delivery import deliver
 from recloser.simulate.faults import Mode
 from recloser.simulate.orders import Orders
 from recloser.simulate.plan import Plan, plan_answer, plan_json, plan_refusal
-from recloser.simulate.reply import Identity, reply_to
+from recloser.simulate.reply import Identity, PrefillRefusedError, reply_to
+from recloser.simulate.signing import Signer
 from recloser.simulate.tally import Counts, Tally
-from recloser.simulate.wire import Grounds, Wire
+from recloser.simulate.wire import Address, Grounds, Wire
 
 MAX_BODY = 64 * 1024 * 1024
 DEFAULT_MODEL = "chaos-1"
@@ -56,6 +57,7 @@ class Provider:
         self.orders.accept({"mode": mode})
         self.orders.follow(script)
         self.tally = Tally()
+        self._signer = Signer(name)
         self._models = tuple(models) if models else None
         self._key = key
         self._seed = seed
@@ -72,6 +74,8 @@ class Provider:
                 app.router.add_post(path, partial(self._serve, wire, self._plan_answer))
             for path in wire.counting_paths:
                 app.router.add_post(path, partial(self._serve, wire, self._plan_count))
+            for path in wire.listing_paths:
+                app.router.add_get(path, partial(self._serve, wire, self._plan_models))
         app.router.add_get("/v1/models", partial(self._serve, None, self._plan_models))
         app.router.add_route("*", "/{unknown:.*}", partial(self._serve, None, self._plan_unknown))
         return app
@@ -128,15 +132,20 @@ class Provider:
 
     async def _plan_answer(self, wire: Wire, request: web.Request, grounds: Grounds, counts: Counts) -> Plan:
         body = await self._receive(request)
-        ask = intake.read_ask(wire, request.path, body, self._models)
+        ask = intake.read_ask(wire, _address(request), body, self._models, self._signer)
         wish = intake.read_wish(request.headers)
         mode = self._choose(request, counts, ask.model, scripted=True)
-        who = Identity(grounds.request_id.removeprefix("req_"), int(grounds.now), f"fp_{self.name}")
-        grounds = replace(grounds, model=ask.model, stream=ask.stream)
-        return plan_answer(wire, ask, reply_to(ask, mode, wish, who), mode, grounds)
+        serial = grounds.request_id.removeprefix("req_")
+        who = Identity(serial, int(grounds.now), f"fp_{self.name}", self._signer.sign)
+        try:
+            reply = reply_to(ask, mode, wish, who, self.orders.task)
+        except PrefillRefusedError as refused:
+            raise intake.RefusedError("400", str(refused), model=ask.model) from None
+        return plan_answer(wire, ask, reply, mode, replace(grounds, model=ask.model, stream=ask.stream))
 
     async def _plan_count(self, wire: Wire, request: web.Request, grounds: Grounds, counts: Counts) -> Plan:
-        ask = intake.read_ask(wire, request.path, await self._receive(request), self._models)
+        body = await self._receive(request)
+        ask = intake.read_ask(wire, _address(request), body, self._models, self._signer)
         mode = self._choose(request, counts, ask.model)
         return plan_json(wire, wire.count(ask), mode, replace(grounds, model=ask.model))
 
@@ -167,6 +176,10 @@ class Provider:
     def _next_id(self) -> str:
         self._serial += 1
         return sha256(f"{self.name}/{self._seed}/{self._serial}".encode()).hexdigest()[:24]
+
+
+def _address(request: web.Request) -> Address:
+    return Address(request.path, request.query)
 
 
 async def run(

@@ -6,7 +6,7 @@ A wire is one file in `answers/` that offers `WIRE`. It decides bytes and knows 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, Protocol
@@ -45,33 +45,92 @@ class End(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """Where a request was sent."""
+
+    path: str
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one side said, up to where the other began."""
+
+    by_model: bool
+    text: str = ""
+    calls: bool = False
+    """Whether tools were called in it."""
+    results: bool = False
+    """Whether it holds what tools answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool that the request declares, with the JSON schema of its input."""
+
+    name: str
+    schema: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """A signature of a thought that came back, over these words; what to say if it is not the provider's own."""
+
+    signature: str
+    words: str
+    complaint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """What the provider needs to know of a request."""
 
     model: str
     stream: bool = False
-    text: str = ""
-    prefill: str = ""
-    tool: str | None = None
+    turns: Sequence[Turn] = ()
+    tools: Sequence[Tool] = ()
+    forced: bool = False
+    """Whether a tool must be called: the first of `tools`."""
+    thinks: bool = False
+    """Whether the model is told to think before it says anything."""
+    seals: Sequence[Seal] = ()
     include_usage: bool = False
+    array: bool = False
+    """Whether the stream is a JSON array instead of events."""
     input_tokens: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call of the request's first tool, its input as JSON text."""
+    """A call of one of the request's tools, its input as JSON text."""
 
     name: str
     arguments: str = "{}"
 
 
 @dataclass(frozen=True, slots=True)
+class Thought:
+    """What was thought before the answer, and the signature that proves whose it is."""
+
+    pieces: Sequence[str]
+    signature: str
+    seal: str
+    """A signature that stands for itself, for wires on which the words of a thought do not come back."""
+
+    @property
+    def text(self) -> str:
+        """All pieces as one."""
+        return "".join(self.pieces)
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
-    """What the provider answers, before a wire dresses it."""
+    """What the provider answers, before a wire dresses it: a thought, words, a call, in this order."""
 
     id: str
     created: int
     fingerprint: str = "fp_chaos"
+    thought: Thought | None = None
     pieces: Sequence[str] = ()
     tool: ToolCall | None = None
     end: End = End.STOP
@@ -82,9 +141,14 @@ class Reply:
         return "".join(self.pieces)
 
     @property
+    def thought_tokens(self) -> int:
+        """One a piece."""
+        return len(self.thought.pieces) if self.thought else 0
+
+    @property
     def output_tokens(self) -> int:
-        """One a piece; a tool call costs a few as well."""
-        return len(self.pieces) + (len(self.tool.arguments) // 4 + 8 if self.tool else 0)
+        """One a piece, thoughts included; a tool call costs a few as well."""
+        return self.thought_tokens + len(self.pieces) + (len(self.tool.arguments) // 4 + 8 if self.tool else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +196,17 @@ class Wire(Protocol):
     def counting_paths(self) -> Sequence[str]:
         """Where it is asked how many tokens a request has."""
 
+    @property
+    def listing_paths(self) -> Sequence[str]:
+        """Where it alone is asked for the models; the path that wires share is none of them."""
+
     def claims(self, headers: Mapping[str, str]) -> bool:
         """Whether a request on a shared path comes from one of its clients."""
 
     def headers(self, request_id: str) -> Mapping[str, str]:
         """What stands on every response."""
 
-    def read(self, path: str, body: Mapping[str, Any], size: int) -> Ask:
+    def read(self, address: Address, body: Mapping[str, Any], size: int) -> Ask:
         """Understand a request; a BadAskError says what it lacks."""
 
     def answer(self, ask: Ask, reply: Reply) -> Any:
@@ -192,3 +260,36 @@ def retry_after(wait: float | None) -> dict[str, str]:
     if wait.is_integer():
         return {"retry-after": str(int(wait))}
     return {"retry-after-ms": str(math.ceil(wait * 1000))}
+
+
+def merged(turns: Iterable[Turn]) -> tuple[Turn, ...]:
+    """The turns as they alternate: what one side said in several messages is one turn.
+
+    A model's words go on where they ended; a user's messages are apart.
+    """
+    whole: list[Turn] = []
+    for turn in turns:
+        goes_on = bool(whole) and whole[-1].by_model == turn.by_model
+        whole.append(_joined(whole.pop(), turn) if goes_on else turn)
+    return tuple(whole)
+
+
+def _joined(last: Turn, turn: Turn) -> Turn:
+    between = " " if last.text and turn.text and not turn.by_model else ""
+    text = last.text + between + turn.text
+    return Turn(turn.by_model, text, last.calls or turn.calls, last.results or turn.results)
+
+
+def objects(given: Any) -> list[dict[str, Any]]:
+    """The objects of a list in somebody's JSON; none where there is no list."""
+    return [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
+
+
+def in_tokens(arguments: str) -> Iterator[str]:
+    """A call's input as models write it: broken wherever a token ends."""
+    yield from (arguments[at : at + 8] for at in range(0, len(arguments), 8))
+
+
+def only(tools: Sequence[Tool], name: Any) -> tuple[Tool, ...]:
+    """The tool that a request insists on, where it names one it declares; otherwise all of them."""
+    return tuple(tool for tool in tools if tool.name == name) or tuple(tools)

@@ -39,7 +39,7 @@ class TestAddresses:
             ("/v1beta/models/m:streamGenerateContent", "", Address("m", True, False)),
             ("/v1beta/models/ollama/qwen3:8b:generateContent", "", Address("ollama/qwen3:8b", False, False)),
             ("/v1beta/tunedModels/t:generateContent", "", Address("tunedModels/t", False, False)),
-            ("/v1beta/models/m:countTokens", "", None),
+            ("/v1beta/models/m:countTokens", "", Address("m", False, False, counted=True)),
             ("/v1beta/models/:generateContent", "", None),
             ("/v1beta/models", "", None),
             ("/v1/messages", "", None),
@@ -235,7 +235,7 @@ class TestTelling:
         ],
     )  # fmt: skip
     def test_an_error_has_the_shape_of_this_wire(self, status: int, word: str) -> None:
-        said = json.loads(WIRE.error(Refusal(status, "kind", "words"), "r1"))
+        said = json.loads(WIRE.error(Refusal(status, "invalid_request", "words"), "r1"))
         assert said == {"error": {"code": status, "message": "words", "status": word}}
 
     def test_a_wrong_field_is_named_where_clients_of_this_wire_look(self) -> None:

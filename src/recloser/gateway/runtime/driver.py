@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Generator
+from functools import partial
 from typing import Any
 
 from recloser.core.events import CircuitClosed, CircuitForced, CircuitHalfOpened, Event
@@ -22,6 +23,7 @@ from recloser.gateway.asks import (
 )
 from recloser.gateway.runtime.client import ClientConnection
 from recloser.gateway.runtime.upstream import UpstreamCall
+from recloser.gateway.traffic import Place
 from recloser.ports import Clock
 
 
@@ -35,10 +37,12 @@ class Held:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def wait(self, until: float) -> None:
-        """Until that time, or until some circuit admits again."""
+    async def wait(self, until: float, place: Place | None = None) -> None:
+        """Until that time, or until some circuit admits again, or until it is this place's turn."""
         woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[woken] = None
+        if place is not None:
+            place.wake = partial(_wake, woken)
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(until - self._clock.monotonic()):
@@ -50,8 +54,12 @@ class Held:
         """Wake everybody when a circuit admits again."""
         if isinstance(event, CircuitClosed | CircuitHalfOpened | CircuitForced):
             for woken in list(self._waiting):
-                if not woken.done():
-                    woken.set_result(None)
+                _wake(woken)
+
+
+def _wake(woken: "asyncio.Future[None]") -> None:
+    if not woken.done():
+        woken.set_result(None)
 
 
 class Driver:
@@ -137,6 +145,6 @@ class Driver:
                 await client.begin(headers)
             case Finish():
                 await client.finish()
-            case Hold(until):
-                await self._held.wait(until)
+            case Hold(until, place):
+                await self._held.wait(until, place)
         return Now(self._clock.monotonic())

@@ -12,23 +12,29 @@ from urllib.parse import parse_qs
 import aiohttp
 
 from recloser.core.units import Secret
+from recloser.gateway.asks import ClientSide
+from recloser.gateway.counters import COUNTERS, Counter
+from recloser.gateway.counting import Counting, Uncounted
+from recloser.gateway.delivery import Conversation
 from recloser.gateway.exchange import Exchange
 from recloser.gateway.gateway import Gateway
+from recloser.gateway.own_credentials import own_credentials
 from recloser.gateway.request import Request
+from recloser.gateway.routing import Routing, may_cost
 from recloser.gateway.runtime.client import ClientConnection, Receive, SendMessage
 from recloser.gateway.runtime.deadline import Deadline
 from recloser.gateway.runtime.driver import Driver
 from recloser.gateway.runtime.upstream import UpstreamCall, request_headers
-from recloser.gateway.wires import WIRES
+from recloser.gateway.targets import LONGEST_NAME
+from recloser.gateway.wires import ALL_WIRES, WIRES
 from recloser.gateway.wires.gemini import address, array
 from recloser.gateway.wires.wire import BadRequestError, Refusal, Wire
 
 Scope = Mapping[str, Any]
 _log = logging.getLogger("recloser")
-_NO_KEY = "a key of this gateway is needed, as x-api-key, as x-goog-api-key or as Authorization: Bearer"
+_NO_KEY = "a key of this gateway is needed, as x-api-key, x-goog-api-key, x-recloser-key or Authorization: Bearer"
 _LATE = Refusal(408, "timeout", "the request did not arrive in time")
-_LONGEST_NAME = 256
-"""Of a model. Names come from clients, and what is known by name is kept."""
+_LONGEST_AGENT = 100
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 
@@ -37,7 +43,7 @@ class Door:
 
     def __init__(self, hosts: Iterable[str], keys: Iterable[Secret]) -> None:
         self._hosts = frozenset(host.lower() for host in hosts)
-        self._keys = tuple(sha256(key.reveal().encode()).digest() for key in keys)
+        self._keys = tuple((sha256(key.reveal().encode()).digest(), key.reference) for key in keys)
 
     def refusal(self, path: str, headers: Mapping[bytes, bytes], query: str = "") -> Refusal | None:
         """Why a request may not come in, or None."""
@@ -46,9 +52,14 @@ class Door:
             return Refusal(403, "forbidden", f"the host {host[:100]!r} is not served here; see [gateway] hosts")
         if not self._same_site(headers):
             return Refusal(403, "forbidden", "requests from pages of other sites are not served")
-        if not self._keys or path in _OPEN_PATHS or any(map(self._known, _presented(headers, query))):
+        if not self._keys or path in _OPEN_PATHS or any(map(self.knows, _presented(headers, query))):
             return None
         return Refusal(401, "auth", _NO_KEY)
+
+    def client(self, headers: Mapping[bytes, bytes], query: str = "") -> str:
+        """Which key a client that may come in has shown, by its reference; empty where none is needed."""
+        shown = (reference for key in _presented(headers, query) for reference in self._references(key))
+        return next(shown, "")
 
     def _same_site(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether no browser says that the request was made by a foreign page, which needs no key and no preflight."""
@@ -57,10 +68,14 @@ class Door:
             return False
         return headers.get(b"sec-fetch-site") not in (b"cross-site", b"same-site")
 
-    def _known(self, key: bytes) -> bool:
+    def knows(self, key: bytes) -> bool:
+        """Whether it is a key of this gateway."""
+        return bool(self._references(key))
+
+    def _references(self, key: bytes) -> list[str]:
+        """The references of a key, looked for among all of them: in constant time."""
         digest = sha256(key).digest()
-        matches = [hmac.compare_digest(digest, known) for known in self._keys]  # all of them: in constant time
-        return any(matches)
+        return [reference for known, reference in self._keys if hmac.compare_digest(digest, known)]
 
 
 def _host(header: str) -> str:
@@ -70,7 +85,8 @@ def _host(header: str) -> str:
 
 
 def _presented(headers: Mapping[bytes, bytes], query: str) -> Iterator[bytes]:
-    """The keys that a request brings along; a client may have one of old beside the right one."""
+    """The keys that a request brings along; a client may have one of old, or of its provider, beside the right one."""
+    yield headers.get(b"x-recloser-key", b"")
     yield headers.get(b"x-api-key", b"")
     yield headers.get(b"x-goog-api-key", b"")
     kind, _, token = headers.get(b"authorization", b"").partition(b" ")
@@ -88,9 +104,13 @@ class Place(NamedTuple):
     stream: bool = False
     dress: Callable[[bytes], bytes] = bytes
     """What the client wants around a whole answer."""
+    counter: Counter | None = None
+    """Whether it asks only how many tokens the request has, and how it is answered."""
 
 
-_FIXED = {wire.path: Place(wire) for wire in WIRES.values() if wire.model_in_body}
+_FIXED = {wire.path: Place(wire) for wire in ALL_WIRES.values() if wire.model_in_body} | {
+    counter.path: Place(WIRES[counter.wire], counter=counter) for counter in COUNTERS.values() if counter.path
+}
 
 
 def place(path: str, query: str) -> Place | None:
@@ -102,7 +122,8 @@ def place(path: str, query: str) -> Place | None:
     if said is None:
         return None
     in_pieces = said.streamed and not said.events
-    return Place(WIRES["gemini"], said.model, said.stream, array if in_pieces else bytes)
+    counter = COUNTERS["gemini"] if said.counted else None
+    return Place(WIRES["gemini"], said.model, said.stream, array if in_pieces else bytes, counter)
 
 
 class Ingress:
@@ -116,6 +137,8 @@ class Ingress:
         self._session = session
         self._door = door
         self._pages = pages
+        self._uncounted = Uncounted()
+        self._routing = Routing(gateway.routes, gateway.settings, gateway.traffic, now=gateway.clock.monotonic)
 
     async def __call__(self, scope: Scope, receive: Receive, send: SendMessage) -> None:
         """Serve one request."""
@@ -152,7 +175,7 @@ class Ingress:
                 body = await self._body(headers, receive, deadline)
                 if body is None:
                     return
-                request = self._request(request_id, there, headers, body)
+                request = self._request(request_id, there, headers, scope["query_string"].decode("latin-1"), body)
             except _RefusedError as refused:
                 await _refuse(send, there.wire, refused.refusal, request_id)
                 return
@@ -171,32 +194,52 @@ class Ingress:
             request_id=request_id,
             dress=there.dress,
         )
-        exchange = Exchange(
-            request,
-            settings,
-            self._gateway.breakers,
-            guards=self._gateway.guards,
-            client=client.seen,
-            emit=self._gateway.emit,
-            wall_clock=clock.time,
-            now=clock.monotonic(),
-        )
+        conversation = self._counting(request) if there.counter is not None else self._asking(request, client.seen)
         upstream = UpstreamCall(
             self._session,
             wire,
             clock,
             headers=request_headers(scope["headers"]),
+            credentials=request.credentials,
             query=scope["query_string"].decode("latin-1"),
             deadline=deadline,
         )
         with client:
             try:
-                await self._driver.drive(exchange.run(), client, upstream)
+                await self._driver.drive(conversation, client, upstream)
             except Exception:
                 _log.exception("request %s met a fault of the gateway", request_id)
                 if client.seen.begun:
                     raise  # the connection is cut: better than an answer that seems whole
                 await _refuse(send, wire, Refusal(500, "internal_error", "internal error of the gateway"), request_id)
+
+    def _asking(self, request: Request, seen: ClientSide) -> Conversation[None]:
+        gateway = self._gateway
+        exchange = Exchange(
+            request,
+            gateway.settings,
+            gateway.breakers,
+            guards=gateway.guards,
+            refusals=gateway.refusals,
+            traffic=gateway.traffic,
+            client=seen,
+            emit=gateway.emit,
+            wall_clock=gateway.clock.time,
+            now=gateway.clock.monotonic(),
+        )
+        return exchange.run()
+
+    def _counting(self, request: Request) -> Conversation[None]:
+        gateway = self._gateway
+        counting = Counting(
+            request,
+            gateway.breakers,
+            uncounted=self._uncounted,
+            emit=gateway.emit,
+            wall_clock=gateway.clock.time,
+            now=gateway.clock.monotonic(),
+        )
+        return counting.run()
 
     async def _body(self, headers: Mapping[bytes, bytes], receive: Receive, deadline: Deadline) -> bytes | None:
         """The request's body; None if the client left while sending it."""
@@ -224,11 +267,16 @@ class Ingress:
         except TimeoutError:
             raise _RefusedError(_LATE) from None
 
-    def _request(self, request_id: str, there: Place, headers: Mapping[bytes, bytes], body: bytes) -> Request:
+    def _request(
+        self, request_id: str, there: Place, headers: Mapping[bytes, bytes], query: str, body: bytes
+    ) -> Request:
         if self._driver.stopping:
             raise _RefusedError(Refusal(503, "stopping", "the gateway is shutting down"))
         try:
+            if there.counter is not None:
+                body = there.counter.counted(body)
             envelope = there.wire.read(body, there.model, stream=there.stream)
+            paid = may_cost(headers.get(b"x-recloser-paid", b"").decode("latin-1"))
         except BadRequestError as error:
             raise _RefusedError(Refusal(400, "invalid_request", str(error), error.field)) from error
         routes = self._gateway.routes
@@ -236,13 +284,23 @@ class Ingress:
         if profile and profile not in routes.profiles:
             raise _RefusedError(Refusal(400, "invalid_request", f"there is no profile {profile[:100]!r}"))
         model = envelope.model
-        if len(model) > _LONGEST_NAME:
-            said = f"model: a name has at most {_LONGEST_NAME} characters"
+        if len(model) > LONGEST_NAME:
+            said = f"model: a name has at most {LONGEST_NAME} characters"
             raise _RefusedError(Refusal(400, "invalid_request", said, "model"))
-        targets = routes.targets(model, profile or None)
-        if targets is None:
+        own = own_credentials(there.wire.name, headers, query, self._door.knows)
+        request = Request(
+            id=request_id, wire=there.wire, envelope=envelope, body=body, targets=(), credentials=own,
+            client=self._door.client(headers, query), agent=_agent(headers), metered=self._gateway.guards.metering,
+        )  # fmt: skip
+        if not self._routing.lead(request, profile or None, may_cost=paid):
             raise _RefusedError(Refusal(404, "not_found", f"no route leads to the model {model!r}", "model"))
-        return Request(id=request_id, wire=there.wire, envelope=envelope, body=body, targets=targets)
+        return request
+
+
+def _agent(headers: Mapping[bytes, bytes]) -> str:
+    """Which agent a request says it is from."""
+    name = headers.get(b"x-recloser-agent", b"")[:_LONGEST_AGENT].decode("latin-1")
+    return name if name.isprintable() else ""
 
 
 class _RefusedError(Exception):

@@ -7,6 +7,7 @@ import io
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from typing import Any
 from urllib.parse import unquote
 
 import aiohttp
@@ -15,14 +16,16 @@ from aiohttp.tracing import Trace
 from recloser.core.classify import INTERRUPTED, MALFORMED, TIMEOUT, UNREACHABLE, Row
 from recloser.core.failure import Effect, Scope
 from recloser.gateway.asks import Broke, Chunk, End, Head, Send
+from recloser.gateway.credentials.credential import CredentialError
 from recloser.gateway.runtime.deadline import Deadline
+from recloser.gateway.runtime.responses import BoundedResponses
 from recloser.gateway.wires.wire import Wire
 from recloser.ports import Clock
 
 _NOT_PASSED_ON = frozenset(
     {"accept-encoding", "api-key", "authorization", "connection", "content-length", "cookie", "expect", "host",
      "keep-alive", "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
-     "x-api-key", "x-goog-api-key"}
+     "x-api-key", "x-goog-api-key", "x-goog-user-project"}
 )  # fmt: skip
 _OF_NO_WIRE = frozenset(
     {"accept", "accept-encoding", "accept-language", "baggage", "traceparent", "tracestate", "user-agent"}
@@ -44,11 +47,21 @@ def request_headers(client_headers: list[tuple[bytes, bytes]]) -> dict[str, str]
     headers: dict[str, str] = {}
     for raw_name, value in client_headers:
         name = raw_name.decode("latin-1")
-        if name not in _NOT_PASSED_ON and not name.startswith("x-recloser-"):
+        if name not in _NOT_PASSED_ON and not name.startswith(("x-recloser-", "x-amz-")):
             said = value.decode("utf-8", "replace")
             headers[name] = f"{headers[name]}, {said}" if name in headers else said
     headers["accept-encoding"] = "identity"  # what we pass through, we must be able to read
     return headers
+
+
+def _without_oauth(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """The headers without the word that the client's credential is a subscription's: who sees it gets another one."""
+    betas = headers.get("anthropic-beta", "")
+    if "oauth-" not in betas:
+        return headers
+    kept = ",".join(beta for beta in betas.split(",") if not beta.strip().startswith("oauth-"))
+    others = {name: value for name, value in headers.items() if name != "anthropic-beta"}
+    return {**others, "anthropic-beta": kept} if kept else others
 
 
 def _headers_on(wire: str, client_headers: Mapping[str, str]) -> dict[str, str]:
@@ -86,6 +99,10 @@ class _Connector(aiohttp.TCPConnector):
     It would be taken for the answer to the next request, which may be another client's.
     """
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._factory = partial(BoundedResponses, loop=self._loop)  # type: ignore[assignment] # a partial of a subclass
+
     async def connect(
         self,
         req: aiohttp.ClientRequest,
@@ -110,13 +127,16 @@ class UpstreamCall:
         clock: Clock,
         *,
         headers: Mapping[str, str],
+        credentials: Mapping[str, str] | None = None,
         query: str,
         deadline: Deadline,
     ) -> None:
+        """`credentials` are the client's own: for providers that are asked with them, and nobody else."""
         self._session = session
         self._wire = wire
         self._clock = clock
         self._headers = headers
+        self._credentials = credentials or {}
         self._query = _query_on(wire.name, query) if query else ""
         self._deadline = deadline
         self._response: aiohttp.ClientResponse | None = None
@@ -125,21 +145,28 @@ class UpstreamCall:
         """Send the request and wait for the answer's head."""
         self.drop()
         endpoint = ask.target.endpoint
-        url = endpoint.urls[ask.wire] + ask.path
+        url = endpoint.url_on(ask.wire) + ask.path
         headers = self._headers
+        if not endpoint.settings.clients_own:
+            headers = _without_oauth(headers)
+        elif ask.wire == self._wire.name:
+            headers = {**headers, **self._credentials}
         if ask.wire != self._wire.name:
             headers = _headers_on(ask.wire, headers)
-        elif self._query:
+        elif self._query and ask.wire not in endpoint.asked:
             url += ("&" if "?" in ask.path else "?") + self._query
         try:
             with self._deadline.within(ask.until - self._clock.monotonic()):
+                proof = endpoint.credential and await endpoint.credential.headers("POST", url, ask.body)
                 response = await self._session.post(
                     url,
                     data=io.BytesIO(ask.body) if len(ask.body) > _LARGE_BODY else ask.body,
-                    headers={**headers, **endpoint.headers_on(ask.wire)},
+                    headers={**headers, **endpoint.headers_on(ask.wire), **(proof or {})},
                     timeout=aiohttp.ClientTimeout(total=None, connect=endpoint.settings.connect_timeout),
                     allow_redirects=False,
                 )
+        except CredentialError as error:
+            return Broke(error.row, str(error), self._clock.monotonic())
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             row, message = _named(error, answered=False)
             return Broke(row, message, self._clock.monotonic())

@@ -10,6 +10,7 @@ import msgspec
 
 from recloser.simulate.wire import (
     ERROR_MESSAGES,
+    Address,
     Ask,
     BadAskError,
     End,
@@ -18,6 +19,14 @@ from recloser.simulate.wire import (
     Part,
     Refusal,
     Reply,
+    Seal,
+    Thought,
+    Tool,
+    Turn,
+    in_tokens,
+    merged,
+    objects,
+    only,
     retry_after,
     to_json,
 )
@@ -85,6 +94,7 @@ class AnthropicMessages:
     name = "anthropic"
     paths = ("/v1/messages",)
     counting_paths = ("/v1/messages/count_tokens",)
+    listing_paths: tuple[str, ...] = ()
 
     def claims(self, headers: Mapping[str, str]) -> bool:
         """Only its clients send a version."""
@@ -94,48 +104,52 @@ class AnthropicMessages:
         """The request's id."""
         return {"request-id": request_id}
 
-    def read(self, path: str, body: Mapping[str, Any], size: int) -> Ask:
+    def read(self, address: Address, body: Mapping[str, Any], size: int) -> Ask:
         """Understand a request; `max_tokens` is demanded where an answer is."""
-        required = ("model", "messages") if path in self.counting_paths else ("model", "max_tokens", "messages")
+        required = ("model", "messages") if address.path in self.counting_paths else ("model", "max_tokens", "messages")
         for key in required:
             if key not in body:
                 raise BadAskError(f"{key}: Field required", key)
         messages = body["messages"]
         if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
             raise BadAskError("messages: at least one message is required", "messages")
-        last = messages[-1]
-        after_tool = any(block.get("type") == "tool_result" for block in _blocks(last))
+        turns = merged(_turn(message) for message in messages if message.get("role") in {"user", "assistant"})
+        thinking = body.get("thinking")
+        thinks = isinstance(thinking, dict) and thinking.get("type") == "enabled"
+        _check_last(messages, thinks=thinks)
+        _check_management(body)
+        declared = (tool for tool in objects(body.get("tools")) if "name" in tool)
+        tools = [Tool(str(tool["name"]), tool.get("input_schema") or {}) for tool in declared]
+        choice = body.get("tool_choice")
+        wanted = choice if isinstance(choice, dict) else {}
         return Ask(
             model=str(body["model"]),
             stream=body.get("stream") is True,
-            text=next((text for m in reversed(messages) if m.get("role") == "user" and (text := _text(m))), ""),
-            prefill=_text(last) if last.get("role") == "assistant" else "",
-            tool=None if after_tool else _first_tool(body),
+            turns=turns,
+            tools=() if wanted.get("type") == "none" else only(tools, wanted.get("name")),
+            forced=wanted.get("type") in {"any", "tool"},
+            thinks=thinks,
+            seals=tuple(_seals(messages)),
             input_tokens=max(1, size // 4),
         )
 
     def answer(self, ask: Ask, reply: Reply) -> Any:
         """A whole message."""
-        content: list[dict[str, Any]] = []
-        if reply.tool is not None:
-            content.append({**_tool_block(reply), "input": msgspec.Raw(reply.tool.arguments.encode())})
-        elif reply.pieces:
-            content.append({"type": "text", "text": reply.text})
+        content = [{**block, **whole} for block, whole, _ in _content(reply)]
         usage = _usage(ask, reply.output_tokens)
         return _message(ask, reply, content, _STOP_REASONS[reply.end], usage)
 
     def events(self, ask: Ask, reply: Reply) -> Iterator[Part]:
-        """The message event by event, with the ping that the real API sends after the block's start."""
+        """The message event by event, with the ping that the real API sends after the first block's start."""
         start = _message(ask, reply, [], None, _usage(ask, 1))
         yield _event(Kind.OPENING, "message_start", message=start)
-        has_block = reply.tool is not None or bool(reply.pieces)
-        if has_block:
-            block = {"type": "text", "text": ""} if reply.tool is None else {**_tool_block(reply), "input": {}}
-            yield _event(Kind.OPENING, "content_block_start", index=0, content_block=block)
-            yield Part(Kind.KEEPALIVE, self.keepalive())
-            for delta in _deltas(reply):
-                yield _event(Kind.CONTENT, "content_block_delta", index=0, delta=delta)
-            yield _event(Kind.CLOSING, "content_block_stop", index=0)
+        for index, (block, _, deltas) in enumerate(_content(reply)):
+            yield _event(Kind.OPENING, "content_block_start", index=index, content_block=block)
+            if not index:
+                yield Part(Kind.KEEPALIVE, self.keepalive())
+            for delta in deltas:
+                yield _event(Kind.CONTENT, "content_block_delta", index=index, delta=delta)
+            yield _event(Kind.CLOSING, "content_block_stop", index=index)
         delta = {"stop_reason": _STOP_REASONS[reply.end], "stop_sequence": None}
         yield _event(Kind.FINISH, "message_delta", delta=delta, usage=_usage(ask, reply.output_tokens))
         yield _event(Kind.TERMINATOR, "message_stop")
@@ -189,29 +203,76 @@ def _blocks(message: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
 
 
-def _text(message: Mapping[str, Any]) -> str:
-    return " ".join(str(block.get("text", "")) for block in _blocks(message) if block.get("type") == "text")
+def _turn(message: Mapping[str, Any]) -> Turn:
+    by_model = message.get("role") == "assistant"
+    kinds = {block.get("type") for block in _blocks(message)}
+    texts = (str(block.get("text", "")) for block in _blocks(message) if block.get("type") == "text")
+    return Turn(by_model, ("" if by_model else " ").join(texts), "tool_use" in kinds, "tool_result" in kinds)
 
 
-def _first_tool(body: Mapping[str, Any]) -> str | None:
-    tools = body.get("tools")
-    first = tools[0] if isinstance(tools, list) and tools else None
-    return str(first["name"]) if isinstance(first, dict) and "name" in first else None
+def _seals(messages: Sequence[Mapping[str, Any]]) -> Iterator[Seal]:
+    for at, message in enumerate(messages):
+        for number, block in enumerate(_blocks(message)):
+            where, kind = f"messages.{at}.content.{number}", block.get("type")
+            if kind == "thinking":
+                signature, words = str(block.get("signature", "")), str(block.get("thinking", ""))
+                yield Seal(signature, words, f"{where}: Invalid `signature` in `thinking` block")
+            elif kind == "redacted_thinking":
+                yield Seal(str(block.get("data", "")), "", f"{where}: Invalid `data` in `redacted_thinking` block")
 
 
-def _tool_block(reply: Reply) -> dict[str, Any]:
-    name = reply.tool.name if reply.tool else ""
-    return {"type": "tool_use", "id": f"toolu_{reply.id}", "name": name}
-
-
-def _deltas(reply: Reply) -> Iterator[dict[str, Any]]:
-    if reply.tool is None:
-        yield from ({"type": "text_delta", "text": piece} for piece in reply.pieces)
+def _check_last(messages: Sequence[Mapping[str, Any]], *, thinks: bool) -> None:
+    """What the real API demands of the last words of the model."""
+    spoken = [at for at, message in enumerate(messages) if message.get("role") == "assistant"]
+    if not spoken:
         return
-    # The real API opens with an empty one, and breaks JSON wherever a token ends.
-    arguments = reply.tool.arguments
-    parts = ["", *(arguments[at : at + 8] for at in range(0, len(arguments), 8))]
-    yield from ({"type": "input_json_delta", "partial_json": part} for part in parts)
+    blocks = _blocks(messages[spoken[-1]])
+    is_last = spoken[-1] == len(messages) - 1
+    if is_last and blocks and str(blocks[-1].get("text", "")).endswith((" ", "\n", "\t")):
+        raise BadAskError("messages: final assistant content cannot end with trailing whitespace", "messages")
+    first = blocks[0].get("type") if blocks else None
+    in_a_turn = is_last or any(block.get("type") == "tool_result" for block in _blocks(messages[-1]))
+    if thinks and in_a_turn and first not in {"thinking", "redacted_thinking"}:
+        raise BadAskError(_MUST_THINK.format(at=spoken[-1], first=first), "messages")
+
+
+def _check_management(body: Mapping[str, Any]) -> None:
+    """Thoughts can be cleared where there are some."""
+    management, thinking = body.get("context_management"), body.get("thinking")
+    edits = objects(management.get("edits")) if isinstance(management, dict) else []
+    thinks = isinstance(thinking, dict) and thinking.get("type") in {"enabled", "adaptive"}
+    if not thinks and any(edit.get("type") == "clear_thinking_20251015" for edit in edits):
+        message = "`clear_thinking_20251015` strategy requires `thinking` to be enabled or adaptive"
+        raise BadAskError(message, "context_management")
+
+
+_MUST_THINK = (
+    "messages.{at}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `{first}`. When `thinking` is "
+    "enabled, a final `assistant` message must start with a thinking block (preceeding the lastmost set of `tool_use` "
+    "and `tool_result` blocks). To avoid this requirement, disable `thinking`."
+)
+
+_Block = dict[str, Any]
+
+
+def _content(reply: Reply) -> Iterator[tuple[_Block, _Block, Iterator[_Block]]]:
+    """The blocks: each as it begins, what is other in it once it is whole, and how it grows."""
+    if (thought := reply.thought) is not None:
+        whole = {"thinking": thought.text, "signature": thought.signature}
+        yield {"type": "thinking", "thinking": "", "signature": ""}, whole, _thinking(thought)
+    if reply.pieces:
+        said = ({"type": "text_delta", "text": piece} for piece in reply.pieces)
+        yield {"type": "text", "text": ""}, {"text": reply.text}, said
+    if (tool := reply.tool) is not None:
+        block = {"type": "tool_use", "id": f"toolu_{reply.id}", "name": tool.name, "input": {}}
+        # The real API opens with an empty one.
+        parts = ({"type": "input_json_delta", "partial_json": part} for part in ("", *in_tokens(tool.arguments)))
+        yield block, {"input": msgspec.Raw(tool.arguments.encode())}, parts
+
+
+def _thinking(thought: Thought) -> Iterator[_Block]:
+    yield from ({"type": "thinking_delta", "thinking": piece} for piece in thought.pieces)
+    yield {"type": "signature_delta", "signature": thought.signature}
 
 
 def _usage(ask: Ask, output_tokens: int) -> dict[str, Any]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from recloser.simulate.faults import written
+from recloser.simulate import openai_errors
 from recloser.simulate.wire import (
-    ERROR_MESSAGES,
+    Address,
     Ask,
     BadAskError,
     End,
@@ -18,7 +16,12 @@ from recloser.simulate.wire import (
     Part,
     Refusal,
     Reply,
-    retry_after,
+    Tool,
+    Turn,
+    in_tokens,
+    merged,
+    objects,
+    only,
     to_json,
 )
 
@@ -32,69 +35,13 @@ _FINISH_REASONS = {
 _REFUSED = "I'm sorry, I can't assist with that."
 
 
-@dataclass(frozen=True, slots=True)
-class _Error:
-    status: int
-    message: str
-    type: str = "invalid_request_error"
-    code: str | None = None
-    param: str | None = None
-
-
-_REFUSALS = {
-    "400": _Error(400, "Missing required parameter: 'messages'.", code="missing_required_parameter"),
-    "401": _Error(
-        401,
-        "Incorrect API key provided. You can find your API key at https://platform.openai.com/account/api-keys.",
-        code="invalid_api_key",
-    ),
-    "402": _Error(402, "Insufficient Balance", "unknown_error", "invalid_request_error"),
-    "403": _Error(
-        403,
-        "Country, region, or territory not supported",
-        "request_forbidden",
-        "unsupported_country_region_territory",
-    ),
-    "404": _Error(
-        404,
-        "The model `{model}` does not exist or you do not have access to it.",
-        code="model_not_found",
-    ),
-    "413": _Error(413, "Request body is too large.", code="request_too_large"),
-    "429": _Error(429, "Rate limit reached for {model}.", "requests", "rate_limit_exceeded"),
-    "500": _Error(500, ERROR_MESSAGES["server_error"], "server_error"),
-    "503": _Error(503, "Service Unavailable", "server_error"),
-    "504": _Error(504, "The request timed out.", "server_error"),
-    "529": _Error(529, "Overloaded", "server_error"),
-    "quota": _Error(429, "The usage limit has been reached", "usage_limit_reached"),
-    "insufficient_quota": _Error(
-        429,
-        "You exceeded your current quota, please check your plan and billing details. For more information "
-        "on this error, read the docs: https://platform.openai.com/docs/guides/error-codes/api-errors.",
-        "insufficient_quota",
-        "insufficient_quota",
-    ),
-    "credit": _Error(402, "Insufficient Balance", "unknown_error", "invalid_request_error"),
-    "too_long": _Error(
-        400,
-        "This model's maximum context length is 128000 tokens. However, your messages resulted in "
-        "128001 tokens. Please reduce the length of the messages.",
-        code="context_length_exceeded",
-        param="messages",
-    ),
-    "overloaded503": _Error(503, "Model overloaded. Please try again later.", "server_error"),
-    "oom": _Error(500, "CUDA out of memory. Tried to allocate 2.00 GiB.", "server_error"),
-    "loading": _Error(503, "Loading model", "unavailable_error"),
-    "unknown_path": _Error(404, "Invalid URL"),
-}
-
-
 class OpenAIChat:
     """The wire that most other servers speak as well."""
 
     name = "openai-chat"
     paths = ("/v1/chat/completions",)
     counting_paths: tuple[str, ...] = ()
+    listing_paths: tuple[str, ...] = ()
 
     def claims(self, headers: Mapping[str, str]) -> bool:
         """Nothing marks its clients; it is what remains."""
@@ -104,21 +51,26 @@ class OpenAIChat:
         """The request's id, and what real answers carry."""
         return {"x-request-id": request_id, "openai-version": "2020-10-01", "openai-processing-ms": "1"}
 
-    def read(self, path: str, body: Mapping[str, Any], size: int) -> Ask:  # noqa: ARG002 (other wires need the path)
+    def read(self, address: Address, body: Mapping[str, Any], size: int) -> Ask:  # noqa: ARG002 (the body has it all)
         """Understand a request."""
         if "model" not in body:
             raise BadAskError("you must provide a model parameter", "model")
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
             raise BadAskError("Missing required parameter: 'messages'.", "messages")
-        last = messages[-1]
-        options = body.get("stream_options")
+        tools = [
+            Tool(str(function["name"]), function.get("parameters") or {})
+            for tool in objects(body.get("tools"))
+            if isinstance(function := tool.get("function"), dict) and "name" in function
+        ]
+        choice, options = body.get("tool_choice"), body.get("stream_options")
+        named = choice.get("function") if isinstance(choice, dict) else None
         return Ask(
             model=str(body["model"]),
             stream=body.get("stream") is True,
-            text=next((text for m in reversed(messages) if m.get("role") == "user" and (text := _text(m))), ""),
-            prefill=_text(last) if last.get("role") == "assistant" else "",
-            tool=None if last.get("role") == "tool" else _first_tool(body),
+            turns=merged(_turn(m) for m in messages if m.get("role") in {"user", "assistant", "tool"}),
+            tools=() if choice == "none" else only(tools, named.get("name") if isinstance(named, dict) else None),
+            forced=choice == "required" or isinstance(named, dict),
             include_usage=isinstance(options, dict) and options.get("include_usage") is True,
             input_tokens=max(1, size // 4),
         )
@@ -128,15 +80,18 @@ class OpenAIChat:
         message: dict[str, Any] = {"role": "assistant", "content": reply.text, "refusal": None, "annotations": []}
         if reply.end is End.REFUSAL:
             message |= {"content": None, "refusal": _REFUSED}
+        if reply.thought is not None:
+            message |= {"reasoning_content": reply.thought.text}
         if reply.tool is not None:
-            message |= {"content": None, "tool_calls": [_tool_call(reply, reply.tool.arguments)]}
+            calls = [_tool_call(reply, reply.tool.arguments)]
+            message |= {"content": reply.text or None, "tool_calls": calls}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _FINISH_REASONS[reply.end]}
         return _frame(ask, reply, "chat.completion", [choice]) | {"usage": _usage(ask, reply)}
 
     def events(self, ask: Ask, reply: Reply) -> Iterator[Part]:
         """The completion chunk by chunk; the usage chunk only for those who asked."""
         opening: dict[str, Any] = {"role": "assistant", "content": "", "refusal": None}
-        if reply.tool is not None:
+        if reply.tool is not None and not reply.pieces:
             opening = {"role": "assistant", "content": None}
         yield _chunk(ask, reply, Kind.OPENING, opening)
         for delta in _deltas(reply):
@@ -157,9 +112,7 @@ class OpenAIChat:
 
     def error(self, kind: str, request_id: str) -> Any:  # noqa: ARG002 (its id is in a header)
         """The error object, a server error by default."""
-        kind = kind or "server_error"
-        message = ERROR_MESSAGES.get(kind, f"The server failed: {kind}")
-        return {"error": {"message": message, "type": kind, "param": None, "code": None}}
+        return openai_errors.inside(kind)
 
     def error_event(self, kind: str, request_id: str) -> bytes:
         """The same as a nameless event."""
@@ -167,14 +120,7 @@ class OpenAIChat:
 
     def refuse(self, reason: str, grounds: Grounds) -> Refusal:
         """The API's own words where they are known."""
-        error = _REFUSALS.get(reason) or _unlisted(int(reason))
-        message = grounds.message or error.message.format(model=grounds.model)
-        if reason == "429" and grounds.wait is not None:
-            message += f" Please try again in {written(grounds.wait)}."
-        body = {"message": message, "type": error.type, "param": grounds.param or error.param, "code": error.code}
-        if reason == "quota":
-            return Refusal(error.status, to_json({"error": body | _limit(grounds)}))
-        return Refusal(error.status, to_json({"error": body}), retry_after(grounds.wait))
+        return openai_errors.refuse(reason, grounds)
 
     def count(self, ask: Ask) -> Any:
         """No path of this wire asks for it."""
@@ -189,20 +135,19 @@ class OpenAIChat:
 WIRE = OpenAIChat()
 
 
-def _text(message: Mapping[str, Any]) -> str:
+def _turn(message: Mapping[str, Any]) -> Turn:
+    role = message.get("role")
+    if role == "tool":
+        return Turn(by_model=False, results=True)
+    by_model = role == "assistant"
+    return Turn(by_model, _text(message, "" if by_model else " "), bool(message.get("tool_calls")))
+
+
+def _text(message: Mapping[str, Any], between: str) -> str:
     content = message.get("content")
     if isinstance(content, str):
         return content
-    blocks = content if isinstance(content, list) else []
-    texts = (b.get("text") for b in blocks if isinstance(b, dict) and b.get("type") == "text")
-    return " ".join(str(text) for text in texts)
-
-
-def _first_tool(body: Mapping[str, Any]) -> str | None:
-    tools = body.get("tools")
-    first = tools[0] if isinstance(tools, list) and tools else None
-    function = first.get("function") if isinstance(first, dict) else None
-    return str(function["name"]) if isinstance(function, dict) and "name" in function else None
+    return between.join(str(block.get("text", "")) for block in objects(content) if block.get("type") == "text")
 
 
 def _tool_call(reply: Reply, arguments: str) -> dict[str, Any]:
@@ -213,14 +158,15 @@ def _tool_call(reply: Reply, arguments: str) -> dict[str, Any]:
 def _deltas(reply: Reply) -> Iterator[dict[str, Any]]:
     if reply.end is End.REFUSAL:
         yield {"refusal": _REFUSED}
+    if reply.thought is not None:  # as DeepSeek and vLLM show it; OpenAI shows none on this wire
+        yield from ({"reasoning_content": piece} for piece in reply.thought.pieces)
+    yield from ({"content": piece} for piece in reply.pieces)
     if reply.tool is None:
-        yield from ({"content": piece} for piece in reply.pieces)
         return
     # The first names the call; its arguments then break wherever a token ends.
     yield {"tool_calls": [{"index": 0, **_tool_call(reply, "")}]}
-    arguments = reply.tool.arguments
-    for at in range(0, len(arguments), 8):
-        yield {"tool_calls": [{"index": 0, "function": {"arguments": arguments[at : at + 8]}}]}
+    for part in in_tokens(reply.tool.arguments):
+        yield {"tool_calls": [{"index": 0, "function": {"arguments": part}}]}
 
 
 def _usage(ask: Ask, reply: Reply) -> dict[str, Any]:
@@ -229,7 +175,7 @@ def _usage(ask: Ask, reply: Reply) -> dict[str, Any]:
         "completion_tokens": reply.output_tokens,
         "total_tokens": ask.input_tokens + reply.output_tokens,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": reply.thought_tokens, "audio_tokens": 0},
     }
 
 
@@ -253,12 +199,3 @@ def _chunk(ask: Ask, reply: Reply, kind: Kind, delta: dict[str, Any], finish: st
 
 def _data(kind: Kind, chunk: Any) -> Part:
     return Part(kind, b"data: " + to_json(chunk) + b"\n\n")
-
-
-def _unlisted(status: int) -> _Error:
-    return _Error(status, f"HTTP {status}", "server_error" if status >= 500 else "invalid_request_error")
-
-
-def _limit(grounds: Grounds) -> dict[str, Any]:
-    wait = grounds.wait or 0.0
-    return {"plan_type": "plus", "resets_at": math.ceil(grounds.now + wait), "resets_in_seconds": math.ceil(wait)}
