@@ -172,6 +172,30 @@ def test_an_answer_that_ends_too_early_is_interrupted(said: bytes) -> None:
     play(story())
 
 
+@pytest.mark.parametrize(("said", "broken"), [(b'{"half', True), (b" \n", False)])
+def test_half_an_answer_is_not_waited_for_and_white_space_is_none(said: bytes, broken: bool) -> None:
+    """Servers keep a connection alive with white space while the model thinks."""
+
+    async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await request_of(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n" + said)
+        await writer.drain()
+        await reader.read()
+
+    async def story() -> None:
+        async with provider(handler) as url, calling(url) as (call, ask):
+            upstream = call()
+            await upstream.send(ask)
+            until = soon() if broken else SystemClock().monotonic() + 0.2
+            answer = await upstream.read_all(until, 1000, 0.05)
+            assert isinstance(answer, Broke)
+            assert answer.row.kind == "timeout"
+            assert (answer.now < until) is broken
+            upstream.drop()
+
+    play(story())
+
+
 def test_what_a_provider_says_unasked_is_nobody_s_answer() -> None:
     """Else it would be given to the next request, which may be another client's."""
     hello = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n"

@@ -35,6 +35,8 @@ class ReadAll(NamedTuple):
 
     until: float
     limit: int
+    idle: float | None = None
+    """How long it may be silent once something but white space has come: nobody writes half an answer and thinks."""
 
 
 class Hold(NamedTuple):

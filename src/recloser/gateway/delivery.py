@@ -115,13 +115,14 @@ class Delivery:
         return (yield from self._stream() if self._request.envelope.stream else self._plain())
 
     def _plain(self) -> Conversation[Failure | None]:
-        deadline = self._line.now + self._target.endpoint.settings.total_timeout
+        timeouts = self._target.endpoint.settings
+        deadline = self._line.now + timeouts.total_timeout
         head = yield from self._send(deadline)
         if not isinstance(head, Head):
             return head
         if head.status != 200:
             return (yield from self._error_answer(head, deadline))
-        body = yield from self._line.ask(ReadAll(deadline, LARGEST_ANSWER))
+        body = yield from self._line.ask(ReadAll(deadline, LARGEST_ANSWER, timeouts.idle_timeout))
         if isinstance(body, Broke):
             return _broken(body)
         judged = self._wire.judge(body.data)

@@ -102,7 +102,7 @@ class ProviderSettings:
     first_token_timeout: Duration = 60.0
     """For a stream's first content; the provider's keep-alives are none."""
     idle_timeout: Duration = 30.0
-    """Longest silence within a stream."""
+    """Longest silence within a stream, or within a plain answer that has begun."""
     total_timeout: Duration = 600.0
     """For a plain answer."""
     stream_timeout: Duration = 3600.0

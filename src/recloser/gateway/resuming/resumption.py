@@ -6,6 +6,7 @@ own answer, where model and wire go on from that; otherwise it is told to go on,
 """
 
 from collections.abc import Callable, Hashable
+from typing import Any
 
 import msgspec
 
@@ -106,9 +107,11 @@ class Resumption:
         self.failures.append(failed)
         self._said, self._again = None, False
         too_much = self._size > LARGEST_SENT or self.breaks > MOST_BREAKS
-        if failed.failure.then is Then.TELL_CALLER or too_much or self._several_answers():
+        if failed.failure.then is Then.TELL_CALLER or too_much:
             return False
         try:
+            if self._several_answers():
+                return False
             said = read_said(CODECS[self._request.wire.name].reader(), b"".join(self._sent))
             if said.missing() is Missing.NOBODY_KNOWS:
                 return False
@@ -121,7 +124,9 @@ class Resumption:
     def _several_answers(self) -> bool:
         """Whether the client asked for several at once, as some wires allow: one of them is all that is read."""
         asked = msgspec.json.decode(self._request.body, type=_Asked)
-        return (asked.n or 1) > 1 or (asked.config.count or 1) > 1
+        configs = [config for config in (asked.config, asked.same_config) if isinstance(config, dict)]
+        counts = [asked.n, *(config.get(name) for config in configs for name in _COUNTS)]
+        return any(count is not None and count != 1 for count in counts)
 
     @property
     def under_way(self) -> bool:
@@ -196,10 +201,12 @@ class Resumption:
         return writer
 
 
-class _Generation(msgspec.Struct):
-    count: int | None = msgspec.field(default=None, name="candidateCount")
+_COUNTS = ("candidateCount", "candidate_count")
 
 
 class _Asked(msgspec.Struct):
-    n: int | None = None
-    config: _Generation = msgspec.field(default_factory=_Generation, name="generationConfig")
+    """Whatever stands there: the first target has taken it, so it need not be what the wire says."""
+
+    n: Any = None
+    config: Any = msgspec.field(default=None, name="generationConfig")
+    same_config: Any = msgspec.field(default=None, name="generation_config")

@@ -126,5 +126,5 @@ def _parts(events: Iterable[Event]) -> list[SaidPart]:
     return list(parts.values())
 
 
-UNREADABLE = (ValueError, msgspec.MsgspecError, KeyError, RecursionError)
+UNREADABLE = (ValueError, msgspec.MsgspecError, LookupError, TypeError, AttributeError, RecursionError)
 """What reading back what was sent may raise."""

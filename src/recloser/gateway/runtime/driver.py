@@ -137,8 +137,8 @@ class Driver:
                 await client.forward(data)
             case Send():
                 return await upstream.send(ask)
-            case ReadAll(until, limit):
-                return await upstream.read_all(until, limit)
+            case ReadAll(until, limit, idle):
+                return await upstream.read_all(until, limit, idle)
             case Reply(status, headers, body):
                 await client.reply(status, headers, body)
             case Begin(headers):

@@ -189,13 +189,15 @@ class UpstreamCall:
             return Broke(row, message, self._clock.monotonic())
         return Chunk(data, self._clock.monotonic()) if data else End(self._clock.monotonic())
 
-    async def read_all(self, until: float, limit: int) -> Chunk | Broke:
-        """The rest of the answer, if it has at most `limit` bytes."""
+    async def read_all(self, until: float, limit: int, idle: float | None = None) -> Chunk | Broke:
+        """The rest of the answer, if it has at most `limit` bytes and, once begun, is never silent for `idle`."""
         pieces: list[bytes] = []
-        size = 0
-        while isinstance(reading := await self.read(until), Chunk):
+        size, patience = 0, until
+        while isinstance(reading := await self.read(patience), Chunk):
             pieces.append(reading.data)
             size += len(reading.data)
+            if idle is not None and (patience < until or not reading.data.isspace()):
+                patience = min(until, reading.now + idle)
             if size > limit:
                 return Broke(MALFORMED, f"an answer of more than {limit} bytes", reading.now)
         if isinstance(reading, Broke):

@@ -113,7 +113,7 @@ class ResponsesWriter:
                 items[event["output_index"]] = event["item"]
             if event.get("content_index"):
                 raise ValueError("a message of several parts")
-        self._items = [items[index] for index in sorted(items)]
+        self._items = [items[index] for index in range(len(items))]
         for part in self._open.values():
             part.index = max(items)
             part.place |= {"item_id": items[part.index]["id"], "output_index": part.index}
