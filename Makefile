@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test lint agents simulation bench bench-breaker compare docs constraints clean help
+.PHONY: run test lint agents simulation bench bench-breaker bench-added compare docs constraints clean help
 .DEFAULT_GOAL := help
 
 help:

@@ -3,6 +3,7 @@
 import re
 from base64 import b64encode
 from collections.abc import Callable
+from functools import cache
 from hashlib import sha256
 from secrets import token_hex
 from typing import Any, TypeVar
@@ -40,8 +41,15 @@ def shaped(value: Any, shape: type[T], place: str = "") -> T:
 
 def unknown(given: dict[str, Any], shape: type[msgspec.Struct], *also: str) -> list[str]:
     """The fields of an object that its shape has no word for. Null says nothing, so it is not missed."""
-    known = shape.__struct_fields__
-    return [name for name, value in given.items() if name not in known and name not in also and value is not None]
+    known = _known(shape, also)
+    if known.issuperset(given):  # nearly always: a conversation has thousands of them
+        return []
+    return [name for name, value in given.items() if name not in known and value is not None]
+
+
+@cache
+def _known(shape: type[msgspec.Struct], also: tuple[str, ...]) -> frozenset[str]:
+    return frozenset((*shape.__struct_fields__, *also))
 
 
 def as_written(body: Callable[[], dict[str, Any]], dropped: list[str]) -> Written:

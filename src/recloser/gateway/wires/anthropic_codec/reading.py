@@ -102,8 +102,8 @@ class _Reading:
 
     def leftover(self, given: Any, shape: type[msgspec.Struct], within: str) -> None:
         """Note the fields of an object that are not in its shape."""
-        if given is not None:
-            self.unread += [f"{within}.{name}" for name in unknown(given, shape, "type")]
+        if given is not None and (missed := unknown(given, shape, "type")):
+            self.unread += [f"{within}.{name}" for name in missed]
 
     def texts(self, given: str | list[Block] | None, place: str) -> tuple[Text, ...]:
         """Words alone."""
