@@ -77,8 +77,11 @@ def test_a_conversation_that_goes_on_is_no_answer_that_broke_off() -> None:
     assert reply(user(QUESTION), model("I know not."), user(another)).text == "".join(answer_pieces(another, 20))
 
 
-def test_a_whole_answer_lacks_nothing_where_more_is_asked_for() -> None:
-    assert reply(user(QUESTION), model(WHOLE), user(GO_ON)).pieces == ()
+def test_who_is_told_to_go_on_with_a_whole_answer_says_its_end_again() -> None:
+    again = reply(user(QUESTION), model(WHOLE), user(GO_ON)).text
+    assert again
+    assert WHOLE.endswith(again)
+    assert reply(user(QUESTION), model(WHOLE)).pieces == (), "whoever speaks already has nothing to add"
 
 
 def test_a_question_that_speaks_of_going_on_is_a_question() -> None:

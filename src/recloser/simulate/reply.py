@@ -111,9 +111,10 @@ def _script(ask: Ask, mode: Mode, wish: Wish, task: Sequence[TaskTurn]) -> _Scri
             return script
         whole = "".join(script.pieces)
         if _begins(whole, question.said) and (question.insists or len(question.said.rstrip()) < len(whole.rstrip())):
-            script = _resumed(script, question.said, mode.detail("resume"))
+            told = question.wanted is Wanted.BY_WORDS
+            script = _resumed(script, question.said, mode.detail("resume"), told=told)
             # Whoever is told to go on may think about it; whoever speaks already does not.
-            return script if question.wanted is Wanted.BY_WORDS else replace(script, thought=())
+            return script if told else replace(script, thought=())
     raise AssertionError("a conversation asks for something at last")
 
 
@@ -137,12 +138,12 @@ def _scripted(ask: Ask, turn: TaskTurn, thought: Sequence[str], wish: Wish) -> _
     return _Script(_tokens(turn.think) or thought, _tokens(turn.words(ask.tools)), call)
 
 
-def _resumed(script: _Script, said: str, how: str) -> _Script:
-    """The rest of an answer, as models of all kinds give it."""
+def _resumed(script: _Script, said: str, how: str, *, told: bool) -> _Script:
+    """The rest of an answer, as models of all kinds give it. No model says nothing when it is told to go on."""
     if how == "restart":
         return script
     rest = after_prefill(script.pieces, said)
-    if how == "tail":
+    if how == "tail" or (told and not rest and script.tool is None):
         known = said.rstrip()
         rest = (*_tokens(known)[-_REPEATED_PIECES:], *after_prefill(script.pieces, known))
     elif how == "preamble":
