@@ -229,6 +229,7 @@ def test_a_key_is_wanted_where_one_is_set(visit: Visit) -> None:
     [
         ("/v1/messages", b"{", b"not valid JSON"),
         ("/v1/messages", b"[]", b"not a JSON object"),
+        ("/v1/chat/completions", b'{"model":"m","messages":[{"role":["user"],"content":"x"}]}', b"wrong type"),
         ("/v1/messages", b'{"model":"m"}', b"max_tokens: Field required"),
         ("/v1/messages", b'{"model":"m","max_tokens":1,"messages":[]}', b"at least one message"),
         ("/v1/messages/count_tokens", b'{"messages":[]}', b"model: Field required"),

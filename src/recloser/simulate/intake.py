@@ -49,6 +49,8 @@ def read_ask(wire: Wire, address: Address, body: bytes, models: Collection[str] 
         ask = wire.read(address, value, len(body))
     except BadAskError as error:
         raise RefusedError("400", str(error), param=error.param) from None
+    except (TypeError, AttributeError, KeyError, ValueError, IndexError):  # a list where a word should be, and the like
+        raise RefusedError("400", "The request body has a field of the wrong type.") from None
     if models is not None and ask.model not in models:
         raise RefusedError("404", model=ask.model)
     if complaint := signer.complaint(ask.seals):
