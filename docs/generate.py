@@ -347,6 +347,8 @@ def _toml(value: Any, hint: Any) -> str:
         return f'"{value / size:g}{unit}"'
     if Unit.BYTES in get_args(hint):
         return f'"{value // 2**20}MiB"' if value % 2**20 == 0 else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, Mapping):

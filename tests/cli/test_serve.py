@@ -51,7 +51,7 @@ def test_with_a_key_it_tells_the_chain_it_made(start: Any, nothing_local: None) 
 
 def test_with_a_configuration_it_says_what_to_do_next(start: Any, shell: Any) -> None:
     gateway = start("serve", "--config", str(shell.write(CONFIG)), GATEWAY_KEY="gateway-key-1")
-    gateway.says(r"recloser status --listen 127\.0\.0\.1:\d+` and `recloser events --follow")
+    gateway.says(r"`(\S*recloser|python -m recloser) status --listen 127\.0\.0\.1:\d+` and `\1 events --follow`")
     assert "one of [gateway] keys" in gateway.output
     assert "gateway-key-1" not in gateway.output
     assert gateway.fetch("/healthz")[0] == 200

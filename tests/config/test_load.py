@@ -325,3 +325,21 @@ def test_where_the_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     os.unlink(named)  # noqa: PTH108 - by its name, as somebody else would
     with pytest.raises(BadConfigError, match=r"there is no such file .*RECLOSER_CONFIG"):
         find(environ={"RECLOSER_CONFIG": str(named)})
+
+
+def test_a_name_with_a_dot_and_no_quotes_is_told_to_need_them(tmp_path: Path) -> None:
+    file = tmp_path / "recloser.toml"
+    file.write_text('[providers.a]\nkind = "ollama"\n\n[routes.gpt-4.1]\ntargets = ["a/m"]\n', "utf-8")
+    with pytest.raises(BadConfigError) as caught:
+        load(file)
+    (problem,) = caught.value.problems
+    assert problem.message == 'a name with a dot is written in quotes: [routes."gpt-4.1"]'
+    assert problem.line == 4
+
+
+def test_a_table_of_tables_that_means_nothing_has_the_line_of_the_first(tmp_path: Path) -> None:
+    file = tmp_path / "recloser.toml"
+    file.write_text('\n[profile.z]\ntargets = ["a/m"]\n', "utf-8")
+    with pytest.raises(BadConfigError) as caught:
+        load(file)
+    assert [problem.line for problem in caught.value.problems] == [2]

@@ -50,7 +50,7 @@ def test_everything_that_is_wrong_with_models_at_once(tmp_path: Path) -> None:
     text = OLLAMA + (
         "[providers.ollama.models.'a*']\n"  # line 3
         "context_window = 0\n"
-        "price = { input = -1, outputs = 2 }\n"
+        "price = { input = -1, output = 1, outputs = 2 }\n"
         "[providers.ollama.models.b]\n"
         "price = 3\n"
         "[providers.ollama.models]\n"
@@ -66,6 +66,11 @@ def test_everything_that_is_wrong_with_models_at_once(tmp_path: Path) -> None:
         ("providers.ollama.models.d.context_window", 10, "must be a whole number, not a string"),
         ("providers.ollama.models.d.prize", 10, "is no setting; did you mean 'price'?"),
     ]
+
+
+def test_a_price_is_of_both_what_goes_in_and_what_comes_out(tmp_path: Path) -> None:
+    text = OLLAMA + "[providers.ollama.models.'*']\nprice = { input = 3 }\n"
+    assert ('providers.ollama.models."*".price.output', 4, "is missing") in problems(text, tmp_path)
 
 
 def test_targets_with_weights(tmp_path: Path) -> None:

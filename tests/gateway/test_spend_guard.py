@@ -27,7 +27,7 @@ from recloser.testing import ManualClock
 DAY = 86_400.0
 PRICE = PriceSettings(input=2.0, output=10.0)
 PRICED: dict[str, Any] = {"models": {"*": ModelSettings(price=PRICE)}}
-FREE: dict[str, Any] = {"models": {"*": ModelSettings(price=PriceSettings())}}
+FREE: dict[str, Any] = {"models": {"*": ModelSettings(price=PriceSettings(input=0.0, output=0.0))}}
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2,"total_tokens":9}}\n\n'
 
 
@@ -397,3 +397,9 @@ def test_a_limit_without_any_price_is_a_contradiction() -> None:
     settings = SpendSettings(limit_usd=1.0)
     assert "no model has a price" in (SpendGuard.contradiction(settings, {"a": without}) or "")
     assert SpendGuard.contradiction(settings, {"a": without, "b": ProviderSettings(kind="openai", **PRICED)}) is None
+
+
+@pytest.mark.parametrize("amount", [0.0, -1.0, float("nan"), float("inf"), 1e308])
+def test_a_limit_that_cannot_be_counted_with_is_no_limit(amount: float) -> None:
+    with pytest.raises(ConfigError, match="limit_usd"):
+        SpendLimit(limit_usd=amount)

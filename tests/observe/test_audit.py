@@ -81,6 +81,16 @@ def test_closing_does_not_wait_for_a_disk_that_refuses(tmp_path: Path) -> None:
     assert not log._thread.is_alive()
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_the_first_event(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("not a folder", "utf-8")
+    log = AuditLog(tmp_path / "file" / "events")
+    log.close()
+    assert "cannot be written" in caplog.text
+    assert "Not a directory" in caplog.text
+
+
 def test_rotation_by_size_keeps_the_newest_files(tmp_path: Path) -> None:
     for start in range(0, 60, 10):
         write(tmp_path, range(start, start + 10), max_bytes=500, keep=3)

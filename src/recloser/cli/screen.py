@@ -4,9 +4,20 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TextIO
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+
+def own_name() -> str:
+    """How this command is called from here: by its name where the shell finds it, else by the way to it."""
+    called, found = Path(sys.argv[0]), shutil.which("recloser")
+    if called.name != "recloser":
+        return "recloser" if found else "python -m recloser"
+    if found and called.exists() and called.samefile(found):
+        return "recloser"
+    return min(os.path.relpath(called), str(called), key=len)
 
 
 class Screen:

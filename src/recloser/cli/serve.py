@@ -10,7 +10,7 @@ from pathlib import Path
 import uvloop
 
 from recloser.cli import exit_codes
-from recloser.cli.screen import Screen
+from recloser.cli.screen import Screen, own_name
 from recloser.compose import RunningGateway, serve
 from recloser.config import BadConfigError, Config, Problem
 from recloser.config.discover import Discovery, Found, discover
@@ -82,7 +82,7 @@ def _greet(running: RunningGateway, config: Config, discovery: Discovery | None,
         screen.print()
     _tell_next(screen, running.url, config, elsewhere=elsewhere)
     if discovery is not None and not config.simulated:
-        screen.print("`recloser init` writes what was found into a recloser.toml, to change it.")
+        screen.print(f"`{own_name()} init` writes what was found into a recloser.toml, to change it.")
 
 
 def _tell_next(screen: Screen, url: str, config: Config, *, elsewhere: bool) -> None:
@@ -94,7 +94,8 @@ def _tell_next(screen: Screen, url: str, config: Config, *, elsewhere: bool) -> 
     key = "one of [gateway] keys" if config.gateway.keys else "whatever it has; this gateway asks for none"
     screen.print(f"  API key:                     {key}")
     where = f" --listen {url.partition('//')[2]}" if elsewhere else ""
-    screen.print(f"In another terminal: `recloser status{where}` and `recloser events --follow`")
+    me = own_name()
+    screen.print(f"In another terminal: `{me} status{where}` and `{me} events --follow`")
 
 
 def _warn(screen: Screen, discovery: Discovery | None) -> None:

@@ -104,7 +104,22 @@ def _refuse(problems: list[Problem], path: Path | None, text: str) -> None:
 
 
 def _line(lines: Mapping[Key, int], key: Key) -> int:
-    return next((lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in lines), 0)
+    """The line of a key, else of the nearest table around it, else of the first thing inside it."""
+    around = next((lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in lines), 0)
+    return around or min((line for known, line in lines.items() if known[: len(key)] == key), default=0)
+
+
+def _route(reader: Reader, key: Key, value: Any) -> RouteSettings | None:
+    """A route. A name with a dot in it and no quotes around it is no table of its own, but several."""
+    inner = next((name for name, below in value.items() if isinstance(below, dict)), "") if _parted(value) else ""
+    if not inner:
+        return reader.settings(RouteSettings, value, key)
+    reader.wrong(key, f'a name with a dot is written in quotes: [{key[0]}."{key[1]}.{inner}"]')
+    return None
+
+
+def _parted(value: Any) -> bool:
+    return isinstance(value, dict) and "targets" not in value and "when" not in value
 
 
 _TARGETS_DIFFER = {"slow_call": 60.0}
@@ -126,7 +141,7 @@ def _read(reader: Reader, tables: Mapping[str, Any], path: Path | None) -> Confi
         name: _provider(reader, ("providers", name), value, shared) for name, value in section["providers"].items()
     }
     routes, profiles = (
-        {name: reader.settings(RouteSettings, value, (kind, name)) for name, value in section[kind].items()}
+        {name: _route(reader, (kind, name), value) for name, value in section[kind].items()}
         for kind in ("routes", "profiles")
     )
     return Config(

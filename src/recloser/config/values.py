@@ -88,7 +88,7 @@ class Reader:
             elif name not in given:
                 self._field(read, name, hints[name], setting, (*key, name))
         needed = _needed(cls)
-        for name in sorted(needed - table.keys() - given.keys()):
+        for name in sorted(needed - table.keys() - given.keys()) if isinstance(value, dict) else ():
             self.wrong((*key, name), "is missing")
         return None if needed - read.keys() else self._made(cls, read, key)
 

@@ -201,10 +201,11 @@ class Delivery:
             if data:
                 self._note(data)
                 yield from self._line.ask(Forward(data))
-            if (fault := watch.fault()) is not None:
+            fault = watch.fault()
+            if fault is not None and not watch.finished:
                 return self._named(fault)
-            if watch.terminated:
-                if rest := passage.rest(terminated=True):
+            if watch.terminated or fault is not None:  # what is wrong after the end of an answer is no part of it
+                if rest := passage.rest(terminated=watch.terminated):
                     yield from self._line.ask(Forward(rest))
                 yield from self._line.ask(Finish())
                 return None
@@ -216,7 +217,7 @@ class Delivery:
                 break
             data = passage.piece(watch.feed(reading.data))
         data = passage.piece(watch.end())
-        if (fault := watch.fault()) is not None:
+        if (fault := watch.fault()) is not None and not watch.finished:
             return self._named(fault)
         if watch.finished or watch.terminated:
             data += passage.rest(terminated=watch.terminated)

@@ -321,8 +321,10 @@ class Exchange:
             yield from self._tell(refusal, target=target)
             return
         self._account.status = answer.status
-        headers = passed_on(answer.headers) | self._account.headers(target)
-        yield from self._line.ask(Reply(answer.status, headers, answer.body))
+        without_keys = target.endpoint.without_keys
+        headers = {name: without_keys(value) for name, value in passed_on(answer.headers).items()}
+        body = without_keys(answer.body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        yield from self._line.ask(Reply(answer.status, headers | self._account.headers(target), body))
 
     def _tell(
         self,

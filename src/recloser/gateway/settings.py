@@ -45,8 +45,9 @@ class GatewaySettings:
 class PriceSettings:
     """[providers.NAME.models.GLOB.price]: in US dollars per million tokens."""
 
-    input: float = 0.0
-    output: float = 0.0
+    input: float
+    output: float
+    """0 for models that write nothing, such as those of embeddings."""
     cache_read: float | None = None
     """None: as `input`."""
     cache_write: float | None = None

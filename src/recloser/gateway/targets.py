@@ -80,18 +80,22 @@ class Endpoint:
 
     def price(self, model: str) -> float:
         """What a model costs, in one figure to compare by: nothing here, or infinite if nobody said it."""
-        if not self.paid:
-            return 0.0
         price = self.settings.of_model(model).price
-        return inf if price is None else price.blended
+        if price is not None:
+            return price.blended
+        return inf if self.paid else 0.0
 
     def without_secrets(self, failure: Failure) -> Failure:
         """The failure, fit to be written down: some providers repeat the key that they refuse."""
-        message = failure.message
+        message = self.without_keys(failure.message)
+        return failure if message == failure.message else failure.saying(message)
+
+    def without_keys(self, text: str) -> str:
+        """A provider's words without the keys that we showed it."""
         for secret in (self.settings.api_key, *self.settings.headers.values()):
             if isinstance(secret, Secret) and secret.reveal():
-                message = message.replace(secret.reveal(), "[key]")
-        return failure if message == failure.message else failure.saying(message)
+                text = text.replace(secret.reveal(), "[key]")
+        return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ events wait in memory, up to a bound; how many were dropped past it is written d
 
 import contextlib
 import fcntl
+import logging
 import os
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ _RETRY_AFTER = 1.0
 _MOST_WAITING = 50_000
 _BATCH = 512
 _encode = msgspec.json.Encoder(enc_hook=str).encode
+_log = logging.getLogger("recloser")
 
 
 class AuditLog:
@@ -51,6 +53,7 @@ class AuditLog:
         self._retry_after = retry_after
         self._waiting: deque[Stamped] = deque()
         self._dropped = 0
+        self._refused = False
         self._counting = threading.Lock()
         self._note_seq = 0
         self._wake = threading.Event()
@@ -78,6 +81,7 @@ class AuditLog:
 
     def _run(self) -> None:
         stopping = False
+        self._may_write(lambda: None)  # a folder that takes nothing is told at once, and not with the first event
         while not stopping:
             self._wake.wait()
             self._wake.clear()
@@ -91,14 +95,28 @@ class AuditLog:
 
     def _write_waiting(self) -> bool:
         """Write every waiting event. False if the disk refuses."""
+        while self._waiting:
+            if not self._may_write(self._write_batch):
+                return False
+        return True
+
+    def _write_batch(self) -> None:
+        self._append([_line(self._waiting[i]) for i in range(min(len(self._waiting), _BATCH))])
+        self._note_dropped()
+
+    def _may_write(self, write: Callable[[], None]) -> bool:
+        """Write when it is our turn; False if the disk refuses, which is told once, and once that it no longer does."""
         try:
-            while self._waiting:
-                with self._turn():
-                    lines = [_line(self._waiting[i]) for i in range(min(len(self._waiting), _BATCH))]
-                    self._append(lines)
-                    self._note_dropped()
-        except OSError:
+            with self._turn():
+                write()
+        except OSError as error:
+            if not self._refused:
+                _log.warning("the event log in %s cannot be written: %s; events wait in memory", self._folder, error)
+            self._refused = True
             return False
+        if self._refused:
+            _log.warning("the event log in %s is written again", self._folder)
+        self._refused = False
         return True
 
     @contextlib.contextmanager

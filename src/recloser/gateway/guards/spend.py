@@ -8,7 +8,6 @@ what was spent and what is set aside are below the limit: a limit is passed by o
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
@@ -31,6 +30,8 @@ from recloser.gateway.wires.wire import UNREADABLE, Refusal
 USUAL_ANSWER = 4096
 """Tokens that are set aside for an answer of which the client does not say how long it may be."""
 _LONGEST_ANSWER = 10**6
+_MOST_USD = 1e12
+"""Nobody has a limit above it, and whole billionths of it can still be counted with."""
 SOON = 2.0
 """Seconds after which to ask again where the limit is not reached, but all that is left is set aside."""
 _SMALL_SHARE = 0.01
@@ -55,8 +56,8 @@ class SpendLimit:
     `warn`: an event and a header."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.limit_usd < inf:
-            raise ConfigError(f"limit_usd must be an amount above 0, not {self.limit_usd!r}")
+        if not 0 < self.limit_usd <= _MOST_USD:
+            raise ConfigError(f"limit_usd must be an amount above 0 and at most {_MOST_USD:g}, not {self.limit_usd!r}")
 
     @property
     def nano(self) -> int:

@@ -12,6 +12,9 @@ from typing import NamedTuple, TypeVar
 
 LONGEST_HELD = 256 * 1024
 """Characters that may be held back; more than this is text, whatever it looks like."""
+MOST_LOOKS = 50_000
+"""Places in one text at which something may begin. What comes after so many is text: no answer has them, and each takes
+microseconds in which nobody else is served."""
 LONGEST_INFO = 64
 """Characters after the fence on its line. Nobody names a language so long."""
 TAIL = 240
@@ -80,6 +83,8 @@ class Scanner(ABC):
         self._saying: list[str] = []
         self._taken: list[str] = []
         self._held = 0
+        self._looks = 0
+        """At how many places it was asked whether something begins."""
         self._flows = re.compile("[^\n`" + re.escape(self.marks) + "]*")
         self._steps = self._read()
 
@@ -203,6 +208,10 @@ class Scanner(ABC):
 
     def _read(self) -> Steps[None]:
         while (yield from self.has()):
+            if self._looks >= MOST_LOOKS:
+                self.say(self.window[self.at :])
+                self.at = len(self.window)
+                continue
             char = self.window[self.at]
             try:
                 used = yield from self._look(char)
@@ -219,6 +228,7 @@ class Scanner(ABC):
             yield from self._fence_line(char)
             return True
         if char in self.marks or (self.fresh and not char.isspace()):
+            self._looks += 1
             return (yield from self.candidate(char))
         return False
 

@@ -35,7 +35,7 @@ class Joined:
     the second model's own.
     """
 
-    __slots__ = ("_next", "_numbers", "_open", "_said", "_seam", "_wanted", "_writer")
+    __slots__ = ("_next", "_numbers", "_open", "_said", "_seam", "_wanted", "_words", "_writer")
 
     def __init__(self, writer: StreamWriter, said: Said, *, told: bool) -> None:
         """`writer` has gone on with what was said; `told`: as in `Seam`."""
@@ -44,11 +44,13 @@ class Joined:
         self._next = len(said.parts)
         last = said.parts[-1]
         self._open: int | None = None if last.ended else last.index
-        """The first model's part that has not ended."""
+        """The first model's part that has not ended, until the second goes on with it."""
         self._wanted = said.called if said.missing() is Missing.CALL else ""
         """The tool that must be called first of all."""
         self._numbers: dict[int, int] = {}
         """The second model's parts, by its own numbers."""
+        self._words: set[int] = set()
+        """Those of them that are text: nothing else has a seam."""
         self._seam: Seam | None = Seam(said.words, told=told)
         """None once something else than words came."""
 
@@ -66,8 +68,7 @@ class Joined:
             case PartBegan():
                 return self._begun(event)
             case PartEnded():
-                number = self._numbers.pop(event.index, None)
-                return () if number is None else chain(self._rest(number), self._ended(number))
+                return self._part_ended(event.index)
             case Ended():
                 return self._finished(event)
             case Began():
@@ -75,44 +76,63 @@ class Joined:
 
     def _begun(self, event: PartBegan) -> Iterable[Event]:
         part = event.part
+        if isinstance(part, Text):
+            self._words.add(event.index)
+        elif isinstance(part, ToolUse) and self._seam is not None and self._seam.untouched:
+            self._seam = None
         if isinstance(part, Thinking) or (self._wanted and not isinstance(part, ToolUse)):
             return ()
-        if isinstance(part, Text) and self._open is not None:
-            self._numbers[event.index] = self._open
+        if isinstance(part, Text) and self._open is not None and not self._wanted:
+            self._take_over(event.index)
             return ()
         if self._wanted:
             if not isinstance(part, ToolUse) or part.name != self._wanted or self._open is None:
                 raise OtherwiseError("another tool is called than the one that was announced")
-            self._numbers[event.index], self._wanted = self._open, ""
+            self._take_over(event.index)
+            self._wanted = ""
             return ()
-        ended = () if self._open is None else self._ended(self._open)
+        ended = self._ended()
         self._numbers[event.index] = self._next
         self._next += 1
         return (*ended, PartBegan(index=self._numbers[event.index], part=part))
+
+    def _take_over(self, index: int) -> None:
+        """The second model's part is the rest of the open one, which ends when that does."""
+        assert self._open is not None
+        self._numbers[index], self._open = self._open, None
 
     def _grown(self, event: Grew) -> Iterable[Event]:
         number = self._numbers.get(event.index)
         if number is None:
             return ()
-        text = event.text if self._seam is None else self._seam.feed(event.text)
+        seam = self._seam if event.index in self._words else None
+        text = event.text if seam is None else seam.feed(event.text)
         return (Grew(index=number, text=text, signature=event.signature),) if text or event.signature else ()
+
+    def _part_ended(self, index: int) -> Iterable[Event]:
+        number = self._numbers.pop(index, None)
+        if number is None:
+            return ()
+        return chain(self._rest(number) if index in self._words else (), (PartEnded(index=number),))
 
     def _rest(self, number: int) -> Iterable[Event]:
         """What the seam still holds back at the end of a part."""
-        seam, self._seam = self._seam, None
-        text = "" if seam is None else seam.end()
+        seam = self._seam
+        if seam is None or seam.untouched:  # an empty part: its words come in the next
+            return ()
+        self._seam = None
+        text = seam.end()
         return (Grew(index=number, text=text),) if text else ()
 
-    def _ended(self, number: int) -> Iterable[Event]:
-        if number == self._open:
-            self._open = None
-        return (PartEnded(index=number),)
+    def _ended(self) -> Iterable[Event]:
+        """The end of the open part, if nobody goes on with it."""
+        number, self._open = self._open, None
+        return () if number is None else (PartEnded(index=number),)
 
     def _finished(self, event: Ended) -> Iterable[Event]:
         if self._wanted:
             raise OtherwiseError("the tool that was announced is not called")
-        open_part = () if self._open is None else self._ended(self._open)
-        return (*open_part, msgspec.structs.replace(event, usage=self._usage(event.usage)))
+        return (*self._ended(), msgspec.structs.replace(event, usage=self._usage(event.usage)))
 
     def _usage(self, second: Usage) -> Usage:
         """The client's usage: what it asked, and what both said. Of the first model's words nobody told the number."""

@@ -158,6 +158,7 @@ class Resumption:
             if style is Style.CALL:
                 editor.must_call(said.called)
             elif words:
+                editor.answer_in_any_form()
                 editor.say("assistant", words)
                 if style is Style.TOLD:
                     editor.say("user", _INSTRUCTION.format(anchor=anchor(words)))

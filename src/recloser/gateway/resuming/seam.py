@@ -64,6 +64,11 @@ class Seam:
             if start == anchored or (long_enough and telling(said[start:])):
                 yield start
 
+    @property
+    def untouched(self) -> bool:
+        """Whether no word has come yet, and some are held against."""
+        return not self._decided and not self._length
+
     def feed(self, text: str) -> str:
         """More words; gives what is new."""
         return self._after_space(text) if self._decided else self._take(text, ended=False)

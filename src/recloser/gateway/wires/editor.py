@@ -37,6 +37,10 @@ class Editor(ABC):
         """Ask for no thoughts, where the wire asks for them."""
 
     @abstractmethod
+    def answer_in_any_form(self) -> None:
+        """Ask for no form of the answer, such as a JSON schema. What goes on in the middle of one has none."""
+
+    @abstractmethod
     def must_call(self, tool: str) -> None:
         """Have the model call this tool, once."""
 

@@ -66,10 +66,11 @@ class Refusal(NamedTuple):
     @property
     def own_name(self) -> str | None:
         """What a gateway refuses for reasons of its own: a name that says more than the status does; else None."""
-        return self.kind if self.status in (400, 402) and self.kind not in _GENERAL else None
+        return self.kind if self.status in _OWN_STATUSES and self.kind not in _GENERAL else None
 
 
-_GENERAL = frozenset(kind.value for kind in FailureKind)
+_OWN_STATUSES = (400, 402, 403, 413, 422)
+_GENERAL = frozenset(kind.value for kind in FailureKind) | {"forbidden"}
 
 
 class Watch(Protocol):

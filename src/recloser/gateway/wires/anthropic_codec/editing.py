@@ -37,6 +37,11 @@ class MessagesEditor(Editor):
             if not kept:
                 del self.fields["context_management"]
 
+    def answer_in_any_form(self) -> None:
+        """Ask for no form of the answer."""
+        self.fields.pop("output_format", None)
+        inside(self.fields, "output_config").pop("format", None)
+
     def must_call(self, tool: str) -> None:
         """Have the model call this tool, once. It may not think then."""
         self.think_no_more()

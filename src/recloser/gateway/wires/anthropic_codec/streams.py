@@ -1,6 +1,6 @@
 """Streams on the Messages wire, read and written."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -258,7 +258,10 @@ class MessagesWriter:
 
     def go_on(self, sent: bytes) -> None:
         """Go on with a stream that somebody else began, whose blocks may be more than those that have a word here."""
-        begun = [event.index for event in _events(sent) if event.type == "content_block_start"]
+        events = list(_events(sent))
+        begun = [event.index for event in events if event.type == "content_block_start"]
+        if _is_unanswered(events):
+            raise ValueError("a block that nobody else can finish")
         self._block = begun[-1] if self._parts else max(begun, default=-1) + 1
         if self._parts:
             self._open(next(iter(self._parts.values())))
@@ -333,8 +336,23 @@ class MessagesWriter:
 _encode = msgspec.json.Encoder().encode
 
 
+_WORDS = frozenset({"redacted_thinking", "text", "thinking", "tool_use"})
+"""The kinds of blocks with a word in the canonical form."""
+_ASKED_THERE = frozenset({"mcp_tool_use", "server_tool_use"})
+
+
 def _events(sent: bytes) -> Iterator[_StreamEvent]:
     return (_decode(data) for _, data, _ in sse.parse(sent) if data)
+
+
+def _is_unanswered(events: Sequence[_StreamEvent]) -> bool:
+    """Whether the provider has called a tool of its own and not told the result, or not all of it."""
+    blocks = {event.index: event.content_block.type for event in events if event.content_block is not None}
+    asked = sum(kind in _ASKED_THERE for kind in blocks.values())
+    ended = {event.index for event in events if event.type == "content_block_stop"}
+    return asked > sum(kind.endswith("_tool_result") for kind in blocks.values()) or any(
+        kind not in _WORDS and index not in ended for index, kind in blocks.items()
+    )
 
 
 def _sent(name: bytes, data: dict[str, Any]) -> bytes:

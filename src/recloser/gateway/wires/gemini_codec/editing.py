@@ -8,6 +8,10 @@ from recloser.gateway.wires.editor import Editor, Fields, Result, Speaker
 _TOOL_CONFIG = ("toolConfig", "tool_config")
 _CALLING = ("functionCallingConfig", "function_calling_config")
 _ALLOWED = ("allowedFunctionNames", "allowed_function_names")
+_FORMS = (
+    "responseMimeType", "response_mime_type", "responseSchema", "response_schema", "responseJsonSchema",
+    "response_json_schema", "_responseJsonSchema",
+)  # fmt: skip
 _DECLARATIONS = ("functionDeclarations", "function_declarations")
 
 
@@ -34,6 +38,12 @@ class GeminiEditor(Editor):
         for config in _each(self.fields, "generationConfig", "generation_config"):
             config.pop("thinkingConfig", None)
             config.pop("thinking_config", None)
+
+    def answer_in_any_form(self) -> None:
+        """Ask for no form of the answer."""
+        for config in _each(self.fields, "generationConfig", "generation_config"):
+            for name in _FORMS:
+                config.pop(name, None)
 
     def must_call(self, tool: str) -> None:
         """Have the model call this tool, once."""

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 
 from recloser.gateway.wires.editor import Editor, Fields, Result, Speaker, in_place, inside
 
+_FORMS = (
+    "response_format", "structured_outputs", "guided_json", "guided_regex", "guided_choice", "guided_grammar",
+    "grammar", "json_schema", "format",
+)  # fmt: skip
 _RESULTS = ("tool", "function")
 
 
@@ -28,6 +32,11 @@ class ChatEditor(Editor):
 
     def think_no_more(self) -> None:
         """Nothing: this wire says how hard to think, and no value of it is taken by every model."""
+
+    def answer_in_any_form(self) -> None:
+        """Ask for no form of the answer, in the words of the wire or of those that run models themselves."""
+        for name in _FORMS:
+            self.fields.pop(name, None)
 
     def must_call(self, tool: str) -> None:
         """Have the model call this tool, once."""

@@ -23,6 +23,10 @@ class ResponsesEditor(Editor):
     def think_no_more(self) -> None:
         """Nothing: this wire says how hard to think, and no value of it is taken by every model."""
 
+    def answer_in_any_form(self) -> None:
+        """Ask for no form of the answer."""
+        inside(self.fields, "text").pop("format", None)
+
     def must_call(self, tool: str) -> None:
         """Have the model call this tool, once."""
         self.fields["tool_choice"] = {"type": "function", "name": tool}

@@ -69,6 +69,13 @@ class _Part:
 
 
 _SECTION = "response.reasoning_summary_part"
+_OURS = frozenset({"message", "reasoning", "function_call"})
+"""The kinds of items with a word in the canonical form."""
+_OF_THE_PROVIDER = frozenset(
+    {"code_interpreter_call", "file_search_call", "image_generation_call", "mcp_call", "mcp_list_tools",
+     "web_search_call"}
+)  # fmt: skip
+"""The kinds that tell what the provider did. Once such an item is whole, the answer goes on without the client."""
 
 
 class ResponsesWriter:
@@ -104,6 +111,7 @@ class ResponsesWriter:
     def go_on(self, sent: bytes) -> None:
         """Go on with a stream that somebody else began: its ids, its items, and its numbers."""
         items: dict[int, Item] = {}
+        done: set[int] = set()
         for _, data, _ in sse.parse(sent):
             event: Item = msgspec.json.decode(data or b"{}")
             self._sequence = max(self._sequence, event.get("sequence_number", -1) + 1)
@@ -111,8 +119,13 @@ class ResponsesWriter:
                 self._id = event["response"]["id"]
             if "item" in event:
                 items[event["output_index"]] = event["item"]
+            if event.get("type") == "response.output_item.done":
+                done.add(event["output_index"])
             if event.get("content_index"):
                 raise ValueError("a message of several parts")
+        for index, item in items.items():
+            if item["type"] not in _OURS and (item["type"] not in _OF_THE_PROVIDER or index not in done):
+                raise ValueError("an item that nobody else can finish, or that the client answers")
         self._items = [items[index] for index in range(len(items))]
         for part in self._open.values():
             part.index = max(items)
