@@ -47,13 +47,21 @@ def told(gateway: Gateway) -> list[tuple[str, float]]:
     return [(event["subject"], event["limit_usd"]) for event in events]
 
 
-def test_every_client_is_counted_and_refused_at_the_limit(client: Client, first: Provider, start: Starts) -> None:
+def finished_in(gateway: Gateway) -> list[Any]:
+    """The requests that came to their end, as far as that is written down."""
+    return [event for event in gateway.events if event["kind"] == "request_finished"]
+
+
+def test_every_client_is_counted_and_refused_at_the_limit(
+    client: Client, first: Provider, start: Starts, until: Until
+) -> None:
     gateway = start(limited(first))
     answer = client.ask(gateway.url, "m1")
     assert answer.text
     assert answer.ending == client.ordinary_ending
-    assert spent(gateway) >= 1.0
-    finished = next(event for event in gateway.events if event["kind"] == "request_finished")
+    until(lambda: spent(gateway) >= 1.0, "what was spent is known")
+    until(lambda: finished_in(gateway), "the event is written")
+    (finished,) = finished_in(gateway)
     assert (finished["cost_usd"], finished["estimated"]) == (finished["output_tokens"], False)
     refusal = client.is_refused(gateway.url, "m1")
     assert refusal.status == 402
