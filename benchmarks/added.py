@@ -110,7 +110,8 @@ def conversation(size: int, *, tools: bool) -> Request:
     for number in range(max(0, size - 5000) // 2150 if tools else 0):
         call = ToolUse(id=f"call_{number}", name=names[number % 12], input=json.dumps({"path": f"src/{number}.py"}))
         turns.append(Turn(role=Role.ASSISTANT, parts=(Text(text="I look at the next file."), call)))
-        turns.append(Turn(role=Role.USER, parts=(ToolResult(id=call.id, parts=(Text(text="line of code\n" * 150),)),)))
+        code = "".join(f"line {line} of file {number}\n" for line in range(95))
+        turns.append(Turn(role=Role.USER, parts=(ToolResult(id=call.id, parts=(Text(text=code),)),)))
     return Request(
         model="m", turns=tuple(turns), max_tokens=4096, stream=True,
         tools=tuple(Tool(name=name, description="A tool. " * 20, schema=schema) for name in names) if tools else (),

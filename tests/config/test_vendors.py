@@ -88,6 +88,10 @@ def test_an_extra_that_is_missing_is_told_with_what_to_type(
 def test_the_path_of_a_file_is_relative_to_the_configuration(tmp_path: Path) -> None:
     options = {"region": "us", "project": "p", "service_account": "keys/sa.json"}
     tables = {"providers": {"a": {"kind": "vertex", "options": options}}, **ROUTES}
+    with pytest.raises(BadConfigError, match="service_account: there is no file"):
+        read(tables, path=tmp_path / "recloser.toml", environ={})
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "sa.json").write_text("{}", "utf-8")
     config = read(tables, path=tmp_path / "recloser.toml", environ={})
     assert config.providers["a"].options["service_account"] == str(tmp_path / "keys" / "sa.json")
 

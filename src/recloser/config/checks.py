@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from recloser.config.listening import wrong_listen
@@ -189,6 +190,8 @@ def _wrong_options(provider: ProviderSettings, kind: ProviderKind) -> Iterator[t
             yield "options", f"{name!r} is no option of the kind {provider.kind!r}; {nearest(name, kind.options)}"
         elif kind.options[name].needed and not _OPTION.fullmatch(value):
             yield "options", f"{value!r} cannot be {name}: it becomes part of an address"
+        elif kind.options[name].file and not Path(value).is_file():
+            yield "options", f"{name}: there is no file {value!r}"
     way = ways().get(kind.credential["way"]) if kind.credential and provider.api_key is None else None
     if way is not None and not provider.clients_own and (missing := way.missing()):
         yield "kind", f"{provider.kind!r} without an api_key {missing}"
