@@ -83,6 +83,11 @@ def test_equal_ones_stay_as_they_are_listed() -> None:
     assert by_load([0, 0, 0], [1.0, 1.0, 1.0]) == (0, 1, 2)
 
 
+def test_next_to_no_weight_is_more_than_none() -> None:
+    assert by_weight([0.0, 5e-324], [0.9, 0.1]) == (1, 0)
+    assert by_load([0, 5], [0.0, 5e-324]) == (1, 0)
+
+
 def test_load_is_relative_to_weight() -> None:
     assert by_load([0, 0], [1.0, 2.0]) == (1, 0)
     assert by_load([0, 1], [1.0, 2.0]) == (0, 1)  # the next one would make 1 of 1, and 2 of 2

@@ -29,13 +29,18 @@ def by_weight(weights: Sequence[float], draws: Sequence[float]) -> Order:
     `draws` has one number from 0 to 1 for each. Weight 0 comes last. After Efraimidis and Spirakis, "Weighted random
     sampling with a reservoir" (2006): who waits an exponential time of the rate of its weight comes in that order.
     """
-    waits = [-log(max(d, 5e-324)) / w if w > 0 else inf for w, d in zip(weights, draws, strict=True)]
-    return by_least(waits)
+    return _by_share([-log(max(draw, 5e-324)) for draw in draws], weights)
 
 
 def by_load(under_way: Sequence[int], weights: Sequence[float]) -> Order:
     """The least load first, counting the request that is to come, relative to what each can bear."""
-    return by_least([(n + 1) / w if w > 0 else inf for n, w in zip(under_way, weights, strict=True)])
+    return _by_share([n + 1 for n in under_way], weights)
+
+
+def _by_share(values: Sequence[float], weights: Sequence[float]) -> Order:
+    """The least value for its weight first; who has no weight last, also behind who has next to none."""
+    shares = [value / weight if weight > 0 else inf for value, weight in zip(values, weights, strict=True)]
+    return tuple(sorted(range(len(shares)), key=lambda place: (weights[place] <= 0, shares[place])))
 
 
 def tried_first(order: Order, due: Sequence[bool]) -> Order:
