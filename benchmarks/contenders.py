@@ -29,8 +29,10 @@ api_key = "env:BENCH_KEY"
 kind = "anthropic"
 base_url = "http://127.0.0.1:{upstream}"
 api_key = "env:BENCH_KEY"
+[routes."claude-*"]
+targets = ["up-anthropic/{{model}}"]
 [routes."*"]
-targets = ["up/{{model}}", "up-anthropic/{{model}}"]
+targets = ["up/{{model}}"]
 """
 
 _NGINX = """\
